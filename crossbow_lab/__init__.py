@@ -1,0 +1,61 @@
+"""An interactive workbench for small-batch, many-learner training with synchronous model averaging (SMA).
+
+It makes CROSSBOW (Koliousis et al., PVLDB 12(11), 2019, arXiv 1901.02244) something a person can hold. Public names
+load on first use, so that ``import crossbow_lab`` costs next to nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "SMA": "averaging",
+    "EASGD": "averaging",
+    "SSGD": "averaging",
+    "Accuracy": "session",
+    "Recipe": "session",
+    "Session": "session",
+    "record": "runs",
+    "run_notebook": "runs",
+}
+_PARTS = ("averaging", "learners", "workloads", "session", "dashboard", "runs", "errors")
+
+__all__ = [
+    "EASGD",
+    "SMA",
+    "SSGD",
+    "Accuracy",
+    "Recipe",
+    "Session",
+    "averaging",
+    "dashboard",
+    "errors",
+    "learners",
+    "record",
+    "run_notebook",
+    "runs",
+    "session",
+    "workloads",
+]
+
+if TYPE_CHECKING:
+    from crossbow_lab.averaging import EASGD, SMA, SSGD
+    from crossbow_lab.runs import record, run_notebook
+    from crossbow_lab.session import Accuracy, Recipe, Session
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name on first use."""
+    if name in _PARTS:
+        return importlib.import_module(f"crossbow_lab.{name}")
+    if name in _HOMES:
+        value = getattr(importlib.import_module(f"crossbow_lab.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"crossbow_lab has no {name!r}; public names: {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return [*__all__, "__version__"]
