@@ -15,7 +15,9 @@ _HOMES = {
     "SSGD": "averaging",
     "Accuracy": "session",
     "Recipe": "session",
+    "Run": "runs",
     "Session": "session",
+    "load_run": "runs",
     "record": "runs",
     "run_notebook": "runs",
 }
@@ -27,11 +29,13 @@ __all__ = [
     "SSGD",
     "Accuracy",
     "Recipe",
+    "Run",
     "Session",
     "averaging",
     "dashboard",
     "errors",
     "learners",
+    "load_run",
     "record",
     "run_notebook",
     "runs",
@@ -41,7 +45,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from crossbow_lab.averaging import EASGD, SMA, SSGD
-    from crossbow_lab.runs import record, run_notebook
+    from crossbow_lab.runs import Run, load_run, record, run_notebook
     from crossbow_lab.session import Accuracy, Recipe, Session
 
 

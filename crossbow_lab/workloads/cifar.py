@@ -60,9 +60,7 @@ class _ByteArrayUnpickler(pickle.Unpickler):
             raise pickle.UnpicklingError(f"it asks for {module_name}.{global_name}") from None
 
 
-def read_cifar_batch(
-    content: bytes, *, labels_key: str, where: str
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def read_cifar_batch(content: bytes, *, labels_key: str, where: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Read one of CIFAR's Python pickles; nothing in it is executed.
 
     Parameters
@@ -99,7 +97,6 @@ def read_cifar_batch(
         raise DataError(f"{where} has no images under 'data' or no labels under {labels_key!r}; {advice}")
     if images.shape != (len(labels), int(np.prod(_SHAPE))):
         raise DataError(
-            f"{where} holds images of shape {images.shape} for {len(labels)} labels; each needs 3072 bytes: "
-            f"{advice}"
+            f"{where} holds images of shape {images.shape} for {len(labels)} labels; each needs 3072 bytes: {advice}"
         )
     return images.reshape(-1, *_SHAPE), np.array(labels, dtype=np.int64)

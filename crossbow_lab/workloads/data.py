@@ -47,9 +47,7 @@ class ArraySplit:
 
     def __post_init__(self) -> None:
         if len(self.inputs) != len(self.targets):
-            raise DataError(
-                f"{len(self.inputs)} inputs but {len(self.targets)} targets; each sample needs one target"
-            )
+            raise DataError(f"{len(self.inputs)} inputs but {len(self.targets)} targets; each sample needs one target")
 
     def __len__(self) -> int:
         return len(self.inputs)

@@ -160,9 +160,7 @@ def _residual(input_shape: Shape, n_classes: int, *, name: str, blocks: int) -> 
     return resnet(_image(name, input_shape, "H and W of at least 8", least=8), n_classes, blocks=blocks)
 
 
-def _image(
-    name: str, input_shape: Shape, needed: str, *, least: int = 1, multiple: int = 1
-) -> tuple[int, int, int]:
+def _image(name: str, input_shape: Shape, needed: str, *, least: int = 1, multiple: int = 1) -> tuple[int, int, int]:
     """Return the shape as (C, H, W), or raise ModelError."""
     if len(input_shape) != 3 or any(side < least or side % multiple for side in input_shape[1:]):
         raise ModelError(

@@ -147,9 +147,7 @@ def _array_split(inputs: Any, targets: Any, name: str) -> ArraySplit:
     check_finite(y, where=f"{name} targets")
     if not y.is_floating_point():
         check_labels(y, n_classes=None, where=f"{name} targets")
-    return ArraySplit(
-        x.clone(memory_format=torch.contiguous_format), y.clone(memory_format=torch.contiguous_format)
-    )
+    return ArraySplit(x.clone(memory_format=torch.contiguous_format), y.clone(memory_format=torch.contiguous_format))
 
 
 def _check_axes(x: Tensor, y: Tensor, name: str) -> None:
@@ -160,9 +158,7 @@ def _check_axes(x: Tensor, y: Tensor, name: str) -> None:
             f"needed, as (n, features) or (n, channels, height, width): a single feature is inputs[:, None]"
         )
     if y.ndim < 1 or y.numel() == 0:
-        raise DataError(
-            f"{name} targets have shape {tuple(y.shape)}; one target per sample is needed, as (n,)"
-        )
+        raise DataError(f"{name} targets have shape {tuple(y.shape)}; one target per sample is needed, as (n,)")
     if not y.is_floating_point() and y.ndim > 1:
         raise DataError(
             f"{name} targets are whole numbers of shape {tuple(y.shape)}; labels are one a sample, (n,): "
@@ -182,9 +178,7 @@ def _check_match(first_inputs: Tensor, first_targets: Tensor, test: Split | None
                 f"{tuple(of_test.shape[1:])}; give both the same"
             )
         if of_train.is_floating_point() != of_test.is_floating_point():
-            raise DataError(
-                f"train {what} are {of_train.dtype}, test {what} {of_test.dtype}; give both the same dtype"
-            )
+            raise DataError(f"train {what} are {of_train.dtype}, test {what} {of_test.dtype}; give both the same dtype")
 
 
 def _with_classes(
@@ -203,9 +197,7 @@ def _with_classes(
         if test is not None:
             n_classes = max(n_classes, 1 + _largest_label(test, "test"))
         if n_classes == 1:
-            raise DataError(
-                "every label is 0; classification needs two classes: pass n_classes if there are others"
-            )
+            raise DataError("every label is 0; classification needs two classes: pass n_classes if there are others")
     test = None if test is None else _below(n_classes, test, "test")
     return _below(n_classes, train, "train"), test, n_classes
 

@@ -27,9 +27,7 @@ _N_DIGITS_TRAIN = 1437  # four fifths of 1,797
 Arrays = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 
-def load_dataset(
-    name: str, *, data_dir: str | os.PathLike[str] | None = None, download: bool = True
-) -> DataSet:
+def load_dataset(name: str, *, data_dir: str | os.PathLike[str] | None = None, download: bool = True) -> DataSet:
     """Load a public data set: images as bytes (n, C, H, W), labels as int64 (n,).
 
     Models see standardised pixels: ``scale`` and ``shift`` take the brightest pixel as 1, then subtract the
@@ -84,9 +82,7 @@ def _folder(path: str | os.PathLike[str], setting: str) -> Path:
     """Return an absolute path that isn't a file's."""
     folder = Path(path).expanduser().absolute()
     if folder.exists() and not folder.is_dir():
-        raise ConfigurationError(
-            f"{setting} must name a folder, {folder} is a file; name the folder that holds it"
-        )
+        raise ConfigurationError(f"{setting} must name a folder, {folder} is a file; name the folder that holds it")
     return folder
 
 
@@ -97,8 +93,7 @@ def _load_digits() -> DataSet:
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if found != _DIGITS_SHA256:
         raise DataError(
-            f"{path} has a wrong checksum: expected SHA-256 {_DIGITS_SHA256}, found {found}; reinstall "
-            f"crossbow-lab"
+            f"{path} has a wrong checksum: expected SHA-256 {_DIGITS_SHA256}, found {found}; reinstall crossbow-lab"
         )
     table = np.loadtxt(path, delimiter=",", dtype=np.uint8)
     # RandomState, not default_rng: NumPy promises never to change its numbers.

@@ -79,9 +79,7 @@ def as_sample(item: object, *, where: str) -> tuple[Tensor, Tensor]:
     """
     if not isinstance(item, (tuple, list)) or len(item) != 2:
         length = f" of length {len(item)}" if isinstance(item, (tuple, list, dict)) else ""
-        raise DataError(
-            f"{where} is a {type(item).__name__}{length}; a Dataset must give pairs (input, target)"
-        )
+        raise DataError(f"{where} is a {type(item).__name__}{length}; a Dataset must give pairs (input, target)")
     x = as_tensor(item[0], where=f"the input of {where}")
     y = as_tensor(item[1], where=f"the target of {where}")
     return as_inputs(x), as_targets(y)
@@ -102,9 +100,7 @@ def check_finite(values: Tensor, *, where: str, offset: int = 0) -> None:
     finite = torch.isfinite(values)
     if not bool(finite.all()):
         first = int(finite.reshape(len(values), -1).all(1).logical_not().nonzero()[0])
-        raise DataError(
-            f"{where}: NaN or infinite, first at index {first + offset}; drop or fill such samples"
-        )
+        raise DataError(f"{where}: NaN or infinite, first at index {first + offset}; drop or fill such samples")
 
 
 def check_labels(labels: Tensor, *, n_classes: int | None, where: str, offset: int = 0) -> None:
@@ -122,11 +118,7 @@ def check_labels(labels: Tensor, *, n_classes: int | None, where: str, offset: i
         wrong |= labels >= n_classes
     if bool(wrong.any()):
         first = int(wrong.nonzero()[0])
-        needed = (
-            "labels start at 0"
-            if n_classes is None
-            else f"{n_classes} classes have labels 0 to {n_classes - 1}"
-        )
+        needed = "labels start at 0" if n_classes is None else f"{n_classes} classes have labels 0 to {n_classes - 1}"
         raise DataError(
             f"{where}: label {int(labels[first])} at index {first + offset} is out of range; {needed}: "
             f"renumber the labels or give another n_classes"

@@ -40,13 +40,7 @@ def _python2_batch(images: np.ndarray, labels: list[int], labels_key: bytes) -> 
     n, width = images.shape
     dtype = b"cnumpy\ndtype\n" + text(b"u1") + number(0) + number(1) + b"\x87R"
     dtype += b"(" + number(3) + text(b"|") + b"NNN" + number(-1) + number(-1) + number(0) + b"tb"
-    array = (
-        b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\n"
-        + number(0)
-        + b"\x85"
-        + text(b"b")
-        + b"\x87R"
-    )
+    array = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\n" + number(0) + b"\x85" + text(b"b") + b"\x87R"
     raw = b"T" + struct.pack("<i", images.size) + images.tobytes()  # BINSTRING
     array += b"(" + number(1) + number(n) + number(width) + b"\x86" + dtype + b"\x89" + raw + b"tb"
     items = text(b"data") + array + text(labels_key) + b"](" + b"".join(map(number, labels)) + b"e"

@@ -14,9 +14,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (3, 3072), np.uint8)
 
 def test_read_cifar_batch_reads_python_2_pickles(python2_batch):
     """The published files were written by Python 2 and NumPy 1: channels first, then rows."""
-    images, labels = read_cifar_batch(
-        python2_batch(IMAGES, [7, 0, 9], b"labels"), labels_key="labels", where="batch"
-    )
+    images, labels = read_cifar_batch(python2_batch(IMAGES, [7, 0, 9], b"labels"), labels_key="labels", where="batch")
 
     assert np.array_equal(IMAGES.reshape(3, 3, 32, 32), images)
     assert labels.tolist() == [7, 0, 9]
@@ -27,9 +25,7 @@ def test_read_cifar_batch_reads_python_2_pickles(python2_batch):
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_read_cifar_batch_reads_files_saved_again(protocol, order):
     """The same dict pickled by today's Python and NumPy is read too, whichever the memory order."""
-    content = pickle.dumps(
-        {b"data": np.array(IMAGES, order=order), b"fine_labels": [1, 2, 3]}, protocol=protocol
-    )
+    content = pickle.dumps({b"data": np.array(IMAGES, order=order), b"fine_labels": [1, 2, 3]}, protocol=protocol)
     images, labels = read_cifar_batch(content, labels_key="fine_labels", where="train")
 
     assert np.array_equal(IMAGES.reshape(3, 3, 32, 32), images)

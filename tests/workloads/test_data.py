@@ -26,9 +26,7 @@ class ListDataset:
 
 def dataset_of(split: ArraySplit) -> DataSet:
     """Wrap a split of images."""
-    return DataSet(
-        "own data", split, None, (3, 2, 1), 4, (1.0,), (0.0,), None, fingerprint_of(split, None), False
-    )
+    return DataSet("own data", split, None, (3, 2, 1), 4, (1.0,), (0.0,), None, fingerprint_of(split, None), False)
 
 
 def test_array_split_fetches_in_the_order_asked():
@@ -117,17 +115,13 @@ def test_data_set_is_frozen():
 def test_data_set_takes_one_value_per_channel_or_one_for_all(field):
     """Any other number of values is refused."""
     assert replace(dataset_of(SPLIT), **{field: (1.0, 2.0, 3.0)}).input_shape == (3, 2, 1)
-    with pytest.raises(
-        ConfigurationError, match=rf"{field} has 2 values, inputs of shape \(3, 2, 1\) need 1 or 3"
-    ):
+    with pytest.raises(ConfigurationError, match=rf"{field} has 2 values, inputs of shape \(3, 2, 1\) need 1 or 3"):
         replace(dataset_of(SPLIT), **{field: (1.0, 2.0)})
 
 
 def test_data_set_augments_images_only():
     """Crops and flips need rows and columns."""
-    with pytest.raises(
-        ConfigurationError, match=r"augmentation needs images \(C, H, W\), got inputs of shape \(3,\)"
-    ):
+    with pytest.raises(ConfigurationError, match=r"augmentation needs images \(C, H, W\), got inputs of shape \(3,\)"):
         replace(dataset_of(SPLIT), input_shape=(3,), augmentation=Augmentation(pad=1, flip=True))
 
 

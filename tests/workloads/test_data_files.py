@@ -39,9 +39,7 @@ def test_read_published_finds_cifar_unpacked_or_as_an_archive(
     assert contents == read_published(published, [tmp_path / "packed"], download=False)
 
 
-def test_read_published_takes_each_file_from_the_first_folder_that_has_it(
-    tmp_path, small_mnist, write_contents
-):
+def test_read_published_takes_each_file_from_the_first_folder_that_has_it(tmp_path, small_mnist, write_contents):
     """Files may be spread over the folders searched."""
     published, contents = small_mnist
     names = list(contents)
@@ -79,9 +77,7 @@ def test_read_published_refuses_a_wrong_checksum_inside_an_archive(tmp_path, sma
     published, contents = small_cifar_10
     write_downloads(tmp_path, published, contents | {"data_batch_3": b"other"})
 
-    with pytest.raises(
-        DataError, match=r"tar\.gz has a wrong checksum \(of data_batch_3 inside it\): expected MD5"
-    ):
+    with pytest.raises(DataError, match=r"tar\.gz has a wrong checksum \(of data_batch_3 inside it\): expected MD5"):
         read_published(published, [tmp_path], download=False)
 
 
@@ -119,9 +115,7 @@ def test_read_published_writes_nothing_that_an_archive_asks_for(tmp_path, small_
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.01, 0.5])
-def test_read_published_refuses_a_truncated_file(
-    tmp_path, small_mnist, small_cifar_10, write_downloads, kept
-):
+def test_read_published_refuses_a_truncated_file(tmp_path, small_mnist, small_cifar_10, write_downloads, kept):
     """A cut .gz or .tar.gz is reported as damaged, with its path."""
     for published, contents in (small_mnist, small_cifar_10):
         write_downloads(tmp_path, published, contents)
@@ -151,9 +145,7 @@ def test_read_published_says_where_missing_files_go(tmp_path, small_mnist):
         assert part in str(caught.value)
 
 
-def test_read_published_downloads_what_is_missing(
-    tmp_path, mirror, small_mnist, write_contents, write_downloads
-):
+def test_read_published_downloads_what_is_missing(tmp_path, mirror, small_mnist, write_contents, write_downloads):
     """Only missing files are fetched, into a folder of the set's name, and found there the next time."""
     published, contents = small_mnist
     address, served = mirror
@@ -190,9 +182,7 @@ def test_read_published_tries_the_next_mirror(tmp_path, mirror, small_mnist, wri
     assert contents == read_published(published, [tmp_path / "data"], download=True)
 
 
-def test_read_published_keeps_no_download_with_a_wrong_checksum(
-    tmp_path, mirror, small_mnist, write_downloads
-):
+def test_read_published_keeps_no_download_with_a_wrong_checksum(tmp_path, mirror, small_mnist, write_downloads):
     """What a mirror changed is refused, named, and not left in the folder."""
     published, contents = small_mnist
     address, served = mirror
@@ -230,7 +220,5 @@ def test_read_published_says_so_when_it_cannot_write(tmp_path, mirror, small_mni
     write_downloads(served, published, contents)
     (tmp_path / "data").write_text("a file where a folder should be")
 
-    with pytest.raises(
-        DataError, match=r"(?s)couldn't be downloaded. Put .*train-images-idx3-ubyte\.gz: .*data"
-    ):
+    with pytest.raises(DataError, match=r"(?s)couldn't be downloaded. Put .*train-images-idx3-ubyte\.gz: .*data"):
         read_published(replace(published, mirrors=(address,)), [tmp_path / "data"], download=True)

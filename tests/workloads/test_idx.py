@@ -34,9 +34,7 @@ def test_read_idx_refuses_a_file_of_the_wrong_length(idx, change):
     """A file that is cut short, or too long, is damaged."""
     content = idx(np.zeros((2, 3, 4), np.uint8)) + b"\0"
 
-    with pytest.raises(
-        DataError, match=r"should hold 24 bytes of shape \(2, 3, 4\) but holds 2[35]: it was cut short"
-    ):
+    with pytest.raises(DataError, match=r"should hold 24 bytes of shape \(2, 3, 4\) but holds 2[35]: it was cut short"):
         read_idx(content[: len(content) - 1 + change], axes=3, where="images")
 
 

@@ -118,9 +118,7 @@ def test_build_model_ignores_the_default_device():
 
 def test_build_model_names_the_nearest_model():
     """A misspelt name is answered with what was probably meant."""
-    with pytest.raises(
-        ConfigurationError, match=r"unknown model 'resnet32': did you mean 'resnet-32'\? Known: "
-    ):
+    with pytest.raises(ConfigurationError, match=r"unknown model 'resnet32': did you mean 'resnet-32'\? Known: "):
         build_model("resnet32", input_shape=(3, 32, 32), n_classes=10, seed=0)
 
 
@@ -146,9 +144,7 @@ def test_build_model_says_which_shape_it_needs(name, input_shape, needed):
         build_model(name, input_shape=input_shape, n_classes=10, seed=0)
 
 
-@pytest.mark.parametrize(
-    ("n_classes", "seed"), [(0, 0), (2.0, 0), (True, 0), (2, -1), (2, 2**63), (2, 1.5), (2, None)]
-)
+@pytest.mark.parametrize(("n_classes", "seed"), [(0, 0), (2.0, 0), (True, 0), (2, -1), (2, 2**63), (2, 1.5), (2, None)])
 def test_build_model_refuses_what_is_no_count_or_seed(n_classes, seed):
     """Numbers outside their range, or of another type, are named with the range."""
     with pytest.raises(ConfigurationError, match="must be a whole number"):

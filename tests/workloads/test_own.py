@@ -252,9 +252,7 @@ def test_as_dataset_holds_labels_against_the_classes_given():
 
 def test_as_dataset_refuses_classes_of_floating_point_targets():
     """Floating-point targets are regression; saying n_classes too is a contradiction."""
-    with pytest.raises(
-        DataError, match=r"n_classes=3 was given, but the targets are floating point; .*'int64'"
-    ):
+    with pytest.raises(DataError, match=r"n_classes=3 was given, but the targets are floating point; .*'int64'"):
         as_dataset((X, Y * 1.0), n_classes=3)
 
 

@@ -12,9 +12,7 @@ def test_resnet_has_6n_plus_2_layers(blocks, n_layers):
     """Layers are the 3x3 convolutions and the linear layer; 1x1 shortcuts don't count, as in He et al."""
     model = resnet((3, 32, 32), 10, blocks=blocks)
     counted = [
-        m
-        for m in model.modules()
-        if isinstance(m, nn.Linear) or (isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3))
+        m for m in model.modules() if isinstance(m, nn.Linear) or (isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3))
     ]
 
     assert n_layers == len(counted)

@@ -64,9 +64,7 @@ def test_load_dataset_refuses_changed_digits(tmp_path, monkeypatch):
     changed.write_bytes(gzip.compress(b"0,1\n"))
     monkeypatch.setattr(sources, "resource", lambda *_: changed)
 
-    with pytest.raises(
-        DataError, match=r"digits\.csv\.gz has a wrong checksum: expected SHA-256 09f66e6d.*reinstall"
-    ):
+    with pytest.raises(DataError, match=r"digits\.csv\.gz has a wrong checksum: expected SHA-256 09f66e6d.*reinstall"):
         sources._load_digits.__wrapped__()
 
 
@@ -130,9 +128,7 @@ def test_load_dataset_downloads(tmp_path, monkeypatch, mirror, small_mnist, writ
 
 def test_load_dataset_names_the_nearest_data_set():
     """A misspelt name is answered with what was probably meant."""
-    with pytest.raises(
-        ConfigurationError, match=r"unknown data set 'cifar10': did you mean 'cifar-10'\? Known: "
-    ):
+    with pytest.raises(ConfigurationError, match=r"unknown data set 'cifar10': did you mean 'cifar-10'\? Known: "):
         load_dataset("cifar10")
 
 

@@ -121,9 +121,7 @@ def test_check_finite_passes_numbers():
 
 def test_check_labels_names_the_first_label_at_fault():
     """Value, index and legal range are said."""
-    with pytest.raises(
-        DataError, match="label 5 at index 12 is out of range; 5 classes have labels 0 to 4: renumber"
-    ):
+    with pytest.raises(DataError, match="label 5 at index 12 is out of range; 5 classes have labels 0 to 4: renumber"):
         check_labels(torch.tensor([4, 0, 5, 6]), n_classes=5, where="targets", offset=10)
     with pytest.raises(DataError, match="label -1 at index 1 is out of range; labels start at 0: renumber"):
         check_labels(torch.tensor([400, -1]), n_classes=None, where="targets")
