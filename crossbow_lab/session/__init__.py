@@ -1,0 +1,20 @@
+"""The session: a recipe being trained, adjusted while it trains, and recorded so that it can be replayed."""
+
+from crossbow_lab.session.history import Event, LearnerRow, Row
+from crossbow_lab.session.limits import Accuracy, TimeToAccuracy
+from crossbow_lab.session.observer import Snapshot
+from crossbow_lab.session.recipe import Recipe
+from crossbow_lab.session.session import Session
+from crossbow_lab.session.setting import Adjustment
+
+__all__ = [
+    "Accuracy",
+    "Adjustment",
+    "Event",
+    "LearnerRow",
+    "Recipe",
+    "Row",
+    "Session",
+    "Snapshot",
+    "TimeToAccuracy",
+]

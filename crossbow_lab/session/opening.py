@@ -1,0 +1,91 @@
+"""Turns what a user gives a new session into a recipe, and the objects that a recipe can't hold."""
+
+import numbers
+from pathlib import Path
+from typing import Any
+
+from crossbow_lab.errors import ConfigurationError, nearest
+from crossbow_lab.session.build import Own
+from crossbow_lab.session.recipe import Recipe
+from crossbow_lab.session.sources import name_of
+
+_SETTINGS = (
+    "algorithm",
+    "learners",
+    "batch_size",
+    "learning_rate",
+    "seed",
+    "learning_rate_steps",
+    "weight_decay",
+    "executor",
+    "device",
+    "dtype",
+    "augment",
+    "batch_norm",
+    "evaluate_every",
+    "max_learners",
+    "threads",
+)
+_OTHERS = ("model", "dataset", "loss", "data_dir", "folder", "own_model", "allow_imports")
+
+
+def read_arguments(arguments: dict[str, Any]) -> tuple[Recipe, Own]:
+    """Return the recipe to follow and the user's own objects.
+
+    Parameters
+    ----------
+    arguments : those of `crossbow_lab.session.Session`, by name; None where one wasn't given.
+
+    Raises
+    ------
+    ConfigurationError
+        If an argument is unknown, contradicts another or is outside its legal range.
+    """
+    for name in arguments["unknown"]:
+        raise ConfigurationError(f"Session has no setting {name!r}; {nearest(name, (*_SETTINGS, *_OTHERS))}")
+    given = {name: arguments[name] for name in _SETTINGS if arguments[name] is not None}
+    model, dataset, loss = arguments["model"], arguments["dataset"], arguments["loss"]
+    follows_recipe = isinstance(model, Recipe)
+    allow_imports = arguments["allow_imports"]
+    _path_or_none("folder", arguments["folder"])
+    own = Own(
+        model=arguments["own_model"] if isinstance(model, Recipe | str) else model,
+        dataset=None if isinstance(dataset, str) else dataset,
+        loss=None if isinstance(loss, str) else loss,
+        data_dir=_path_or_none("data_dir", arguments["data_dir"]),
+        allow_imports=not follows_recipe if allow_imports is None else bool(allow_imports),
+    )
+    if isinstance(model, Recipe):
+        words = {"dataset": dataset, "loss": loss}
+        given |= {name: word for name, word in words.items() if isinstance(word, str)}
+        if given:
+            raise ConfigurationError(
+                f"a recipe was given, and {', '.join(given)} too; change the recipe instead: "
+                f"dataclasses.replace(recipe, {next(iter(given))}=...)"
+            )
+        return model, own
+    if arguments["own_model"] is not None:
+        raise ConfigurationError("own_model goes with a recipe; give the model itself as model")
+    return _new_recipe(model, dataset, loss, given), own
+
+
+def _new_recipe(model: Any, dataset: Any, loss: Any, given: dict[str, Any]) -> Recipe:
+    """Return the recipe of a session that is made from settings."""
+    if not isinstance(model, str) and not callable(model):
+        raise ConfigurationError(f"model is {model!r}; give a name, an nn.Module, or a function that returns one")
+    learners = given.get("learners")
+    if "max_learners" not in given and isinstance(learners, numbers.Integral):
+        given["max_learners"] = max(Recipe.max_learners, int(learners))
+    return Recipe(
+        model=name_of(model),
+        dataset="digits" if dataset is None else name_of(dataset),
+        loss="cross_entropy" if loss is None else name_of(loss),
+        **given,
+    )
+
+
+def _path_or_none(name: str, path: Any) -> str | None:
+    """Return a path as text, None for none."""
+    if path is not None and not isinstance(path, str | Path):
+        raise ConfigurationError(f"{name} is {path!r}; it must be a path")
+    return None if path is None else str(path)

@@ -1,0 +1,388 @@
+"""The session: trains in the background or the foreground while its owner adjusts it, and remembers everything.
+
+One thread at a time trains. Everybody else talks to it through a queue of commands, taken at iteration boundaries
+only, and reads an immutable snapshot that it replaces about every 50 ms.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Never
+
+import pandas as pd
+from torch import nn
+
+from crossbow_lab.averaging import Algorithm
+from crossbow_lab.errors import ConfigurationError
+from crossbow_lab.session import checkpoint as checkpoints
+from crossbow_lab.session.build import Built, Own, build
+from crossbow_lab.session.driver import Driver
+from crossbow_lab.session.history import time_to_accuracy
+from crossbow_lab.session.limits import Accuracy, TimeToAccuracy
+from crossbow_lab.session.loop import Loop
+from crossbow_lab.session.observer import Snapshot
+from crossbow_lab.session.opening import read_arguments
+from crossbow_lab.session.recipe import Recipe
+
+Model = str | nn.Module | Callable[[], nn.Module]
+
+
+class Session:
+    """One training session with live adjustments.
+
+    Parameters
+    ----------
+    model : str, nn.Module, function that returns one, or Recipe
+        A name of the zoo ("logreg", "mlp", "digits-cnn", "lenet", "lenet-caffe", "resnet-8", "resnet-20",
+        "resnet-32"); a module, whose present weights are w_0; or a function, called with torch seeded by ``seed``.
+        A Recipe instead runs what it says, and no other setting may be given.
+    dataset : str or data
+        A name ("digits", "mnist", "fashion-mnist", "cifar-10", "cifar-100"), ``(inputs, targets)``, or
+        ``(train, test)`` of such pairs or of map-style torch Datasets.
+    algorithm : SMA | EASGD | SSGD
+        By default ``SMA()``.
+    learners : int
+        k >= 1, model replicas on the device; by default 4.
+    batch_size : int
+        b >= 1, samples per learner per iteration; by default 16. S-SGD takes batches of learners x batch_size.
+    learning_rate : float > 0
+        By default 0.05.
+    seed : int >= 0
+        By default 0.
+    learning_rate_steps : tuple of (epoch, learning rate)
+        From that epoch on, that rate; SMA restarts averaging at each. By default none.
+    weight_decay : float >= 0
+        By default 0.
+    loss : "cross_entropy", "mse", or a function of (output, target) that returns one number
+        By default cross entropy.
+    executor : "auto", "loop" or "fused"
+        By default "auto": measures, and says what it chose.
+    device, dtype : "cpu" or "cuda:0"; "float32" or "float64"
+        By default the first of each.
+    augment : bool or None
+        None: as the data set says.
+    batch_norm : "average" or "recalibrate"
+        Where z's batch-norm statistics come from; by default the learners' average.
+    evaluate_every : float > 0
+        Epochs between evaluations of z; by default 1.
+    max_learners : int or None
+        Rows of the bank; None: 64, or ``learners`` if more.
+    threads : int or None
+        CPU threads; None: as torch has, or what ``executor="auto"`` finds faster.
+    data_dir : folder with data sets; None: ``CROSSBOW_DATA``, else the user's cache
+    folder : where history, events and recipe are written as they happen; None: memory only
+        A new one, or one without a session's record.
+    own_model : nn.Module or function, only with a Recipe whose model has no name
+    allow_imports : bool
+        Whether a Recipe may name code to import.
+
+    Raises
+    ------
+    CrossbowError
+        ConfigurationError, DataError, ModelError, RecipeError, ExecutorError or DeviceUnavailable, each saying what
+        was given, what is needed and what to do; before anything trains.
+
+    Examples
+    --------
+    >>> session = Session(model="mlp", dataset="digits", learners=4, batch_size=8, executor="fused")
+    >>> _ = session.run(iterations=20)
+    >>> session.snapshot.iteration
+    20
+    """
+
+    def __init__(
+        self,
+        model: Model | Recipe = "digits-cnn",
+        dataset: object = None,
+        algorithm: Algorithm | None = None,
+        learners: int | None = None,
+        batch_size: int | None = None,
+        learning_rate: float | None = None,
+        seed: int | None = None,
+        *,
+        learning_rate_steps: tuple[tuple[float, float], ...] | None = None,
+        weight_decay: float | None = None,
+        loss: str | Callable[..., Any] | None = None,
+        executor: str | None = None,
+        device: str | None = None,
+        dtype: str | None = None,
+        augment: bool | None = None,
+        batch_norm: str | None = None,
+        evaluate_every: float | None = None,
+        max_learners: int | None = None,
+        threads: int | None = None,
+        data_dir: str | Path | None = None,
+        folder: str | Path | None = None,
+        own_model: nn.Module | Callable[[], nn.Module] | None = None,
+        allow_imports: bool | None = None,
+        **unknown: Never,
+    ) -> None:
+        recipe, own = read_arguments(locals().copy())
+        self._open(build(recipe, own), folder, None)
+
+    def _open(self, built: Built, folder: str | Path | None, past: checkpoints.Checkpoint | None) -> None:
+        """Get ready to train; an executor that can't run the model says so now."""
+        built.trainer.prepare_step(built.trainer.setting)
+        self._loop = Loop(built, None if folder is None else Path(folder), past)
+        self._driver = Driver(self._loop)
+        self._requests: list[tuple[Future[None], dict[str, Any]]] = []
+
+    # ---- training -------------------------------------------------------------------------------------------
+
+    def run(
+        self,
+        epochs: float | None = None,
+        iterations: int | None = None,
+        seconds: float | None = None,
+        until: Accuracy | float | None = None,
+        progress: bool = False,
+    ) -> "Session":
+        """Train in the foreground, from now until the first limit is reached.
+
+        Ctrl-C stops between two iterations, and the session can go on afterwards; a second one stops at once, and
+        the session has failed.
+
+        Parameters
+        ----------
+        epochs, iterations, seconds : counted from now; seconds of training time.
+        until : target accuracy. Alone it is no bound: give another limit beside it.
+        progress : print a line at most every two seconds.
+
+        Returns
+        -------
+        The session itself. Without limits, a session made from a recipe runs to where the recipe ends.
+
+        Raises
+        ------
+        ConfigurationError
+            If there is nothing to say when to end, or the session is training already.
+        DivergedError
+            If a loss stops being finite; everything recorded until then is kept.
+        """
+        self._driver.run("run", progress=progress, epochs=epochs, iterations=iterations, seconds=seconds, until=until)
+        return self
+
+    def start(
+        self,
+        epochs: float | None = None,
+        iterations: int | None = None,
+        seconds: float | None = None,
+        until: Accuracy | float | None = None,
+    ) -> "Session":
+        """Train in the background, until a limit (as in `run`), `stop`, or without end.
+
+        Returns the session at once.
+        """
+        limits = self._driver.begin(
+            "start", is_needed=False, epochs=epochs, iterations=iterations, seconds=seconds, until=until
+        )
+        self._driver.start(limits)
+        return self
+
+    def pause(self) -> None:
+        """Ask to pause before the next iteration; returns at once."""
+        self._driver.pause()
+
+    def resume(self) -> None:
+        """Go on after a pause; in the background, also after `step` or `restore`."""
+        self._driver.resume()
+
+    def stop(self) -> None:
+        """Stop before the next iteration, and wait until training has stopped and z has been evaluated.
+
+        Does nothing where nothing is to be stopped.
+        """
+        self._driver.stop()
+
+    def step(self, n: int = 1) -> None:
+        """Train ``n`` iterations, then pause. Returns when they are done.
+
+        Raises
+        ------
+        ConfigurationError
+            If the session is running; pause it first.
+        """
+        self._driver.step(n)
+
+    def wait(self, timeout_s: float | None = None) -> str:
+        """Wait until training ends, or ``timeout_s`` passes; return the state. A paused session doesn't end."""
+        self._driver.wait(timeout_s)
+        return self.state
+
+    # ---- adjusting ------------------------------------------------------------------------------------------
+
+    def adjust(self, **changes: Any) -> None:
+        """Change settings from the next iteration on: what the sliders call.
+
+        Returns at once while training goes on. The change is then in ``snapshot.requested`` until it is taken; what
+        turns out impossible by then is an event, "refused". Paused or not training, it takes effect at once.
+
+        Parameters
+        ----------
+        learners, batch_size, learning_rate, sync_period, algorithm, executor
+            Any of them. Changes given together take effect together, and become one adjustment of the recipe.
+
+        Raises
+        ------
+        ConfigurationError
+            If a value can't be; nothing changes then.
+        """
+        trainer = self._loop.trainer
+        with self._driver.lock:
+            self._driver.require_usable("adjust")
+            self._requests = [request for request in self._requests if not request[0].done()]
+            setting = trainer.setting
+            for _, earlier in self._requests:
+                with suppress(ConfigurationError):
+                    setting = trainer.check(earlier, setting)
+            trainer.check(changes, setting)
+            future = self._driver.ask(lambda: self._loop.adjust(changes), is_vital=True)
+            self._requests = [*self._requests, (future, changes)]
+            waits = self._driver.takes_at_once
+        if waits:
+            future.result()
+
+    def restart_averaging(self) -> None:
+        """Set all learners to z and clear all momentum, before the next iteration."""
+        self.adjust(restart=True)
+
+    # ---- looking --------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> str:
+        """One of "ready", "running", "paused", "finished", "stopped", "failed"."""
+        return self._loop.state
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """How the session stands: immutable, about 50 ms old at most while training. Never waits."""
+        requested: dict[str, object] = {}
+        for future, changes in self._requests:
+            if not future.done():
+                requested |= changes
+        return replace(
+            self._loop.observer.snapshot,
+            state=self.state,
+            requested=tuple(requested.items()),
+            error=self.error,
+        )
+
+    @property
+    def error(self) -> str | None:
+        """Why the session failed, in one message; None if it didn't."""
+        return self._loop.error
+
+    @property
+    def traceback(self) -> str | None:
+        """The traceback of the failure; None if there was none."""
+        return self._loop.traceback
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """One row per evaluation of z; columns as in `crossbow_lab.session.Row`, units in the names."""
+        return self._loop.record.rows.frame()
+
+    @property
+    def learner_history(self) -> pd.DataFrame:
+        """One row per learner and evaluation: iteration, learner, train_loss, distance (Euclidean, to z)."""
+        return self._loop.record.learner_rows.frame()
+
+    @property
+    def events(self) -> pd.DataFrame:
+        """What happened when: adjustments, restarts, the executor's choice, checkpoints, failures."""
+        return self._loop.record.events.frame()
+
+    @property
+    def recipe(self) -> Recipe:
+        """All that is needed to run this session again, adjustments included; it ends where the session is."""
+        return self._loop.recipe()
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of z before the next iteration: two equal runs print the same."""
+        return self._driver.ask_and_wait(self._loop.trainer.fingerprint)
+
+    def central_model(self) -> nn.Module:
+        """Return z as an ordinary module in evaluation mode, a copy of its own; waits for the next iteration."""
+        return self._driver.ask_and_wait(self._loop.trainer.central_model)
+
+    def time_to_accuracy(self, target: float | Accuracy, window: int = 5) -> TimeToAccuracy | None:
+        """Return when the median test accuracy of the last ``window`` evaluations first reached ``target``.
+
+        None if it hasn't. Seconds are training time; evaluation is on its own clock.
+        """
+        goal = target if isinstance(target, Accuracy) else Accuracy(target, window)
+        return time_to_accuracy(list(self._loop.record.rows.entries), goal)
+
+    # ---- keeping --------------------------------------------------------------------------------------------
+
+    def checkpoint(self, path: str | Path) -> Path:
+        """Write everything needed to go on to the same bits into one safetensors file; return its path.
+
+        Raises
+        ------
+        CheckpointError
+            If the file can't be written, or training has diverged.
+        """
+        return self._driver.ask_and_wait(lambda: self._loop.save(Path(path)))
+
+    @classmethod
+    def restore(
+        cls,
+        path: str | Path,
+        *,
+        dataset: object = None,
+        own_model: nn.Module | Callable[[], nn.Module] | None = None,
+        loss: Callable[..., Any] | None = None,
+        data_dir: str | Path | None = None,
+        folder: str | Path | None = None,
+        allow_imports: bool = False,
+    ) -> "Session":
+        """Go on from a checkpoint, bit for bit as if it had never been interrupted.
+
+        Parameters
+        ----------
+        dataset, own_model, loss : the user's own, where the recipe can't name them. The weights of own_model don't
+            matter, but for those that aren't trained.
+        data_dir, folder, allow_imports : as in `Session`; the folder gets the whole record.
+
+        Returns
+        -------
+        A paused session.
+
+        Raises
+        ------
+        CheckpointError
+            If the file is damaged, cut short, or written by a newer version.
+        """
+        past = checkpoints.read(Path(path))
+        own = Own(own_model, dataset, loss, None if data_dir is None else str(data_dir), allow_imports)
+        recipe = past.recipe if own_model is None else replace(past.recipe, weights_sha256="")
+        built = build(recipe, own)
+        checkpoints.load(Path(path), built.trainer, past)
+        recipe = replace(built.recipe, weights_sha256=past.recipe.weights_sha256)
+        session = cls.__new__(cls)
+        session._open(replace(built, recipe=recipe), folder, past)
+        return session
+
+    def close(self) -> None:
+        """Stop training and close the files of ``folder``; what was recorded stays readable."""
+        self._driver.close()
+        self._loop.record.close()
+
+    def __enter__(self) -> "Session":
+        """Return the session."""
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Close the session."""
+        self.close()
+
+    def __repr__(self) -> str:
+        """Say what it trains and how it stands."""
+        now = self._loop.observer.snapshot
+        return (
+            f"<Session {self.state}: {now.algorithm}, {now.learners} learners x {now.batch_size}, "
+            f"iteration {now.iteration}>"
+        )

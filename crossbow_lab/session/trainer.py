@@ -1,0 +1,331 @@
+"""Trains, one iteration at a time, deterministically. Knows nothing of threads, clocks or users.
+
+The same recipe makes the same sequence of operations, so on the same hardware and versions the same bits.
+"""
+
+import copy
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from crossbow_lab.averaging import (
+    SMA,
+    SSGD,
+    Scratch,
+    easgd_step,
+    local_step,
+    make_scratch,
+    resolve_alpha,
+    restart,
+    sma_step,
+    squared_distances,
+    ssgd_step,
+)
+from crossbow_lab.errors import ConfigurationError, ModelError
+from crossbow_lab.learners import (
+    Bank,
+    Batches,
+    Loss,
+    Preparation,
+    Step,
+    Work,
+    admit,
+    bind,
+    check_batch,
+    draws_random_numbers,
+    make_bank,
+    make_step,
+)
+from crossbow_lab.session.evaluation import recalibrate
+from crossbow_lab.session.recipe import Recipe
+from crossbow_lab.session.setting import Setting
+from crossbow_lab.workloads import DataSet
+
+_KEPT_STEPS = 6
+
+
+@dataclass
+class Progress:
+    """How far training has come; all of it that isn't a tensor.
+
+    Attributes
+    ----------
+    iteration : iterations done.
+    position : samples taken from the stream.
+    since_synchronisation : iterations since learners were last corrected.
+    restart_due : whether averaging restarts after the next synchronisation.
+    schedule_steps : how many of the recipe's learning-rate steps have been taken.
+    """
+
+    iteration: int = 0
+    position: int = 0
+    since_synchronisation: int = 0
+    restart_due: bool = False
+    schedule_steps: int = 0
+
+
+class Trainer:
+    """The learners of one session and the algorithm that keeps them together.
+
+    Parameters
+    ----------
+    recipe : Recipe, with its executor and threads chosen
+    model : the initial model, in the recipe's dtype and on its device; not changed
+    data, loss, has_dropout : what `crossbow_lab.session.sources` found
+    """
+
+    def __init__(self, recipe: Recipe, model: nn.Module, data: DataSet, loss: Loss, *, has_dropout: bool) -> None:
+        self.recipe, self.data, self.loss = recipe, data, loss
+        self.setting = recipe.setting
+        self.progress = Progress()
+        device, dtype = torch.device(recipe.device), getattr(torch, recipe.dtype)
+        self._template = model.train()
+        self.bank: Bank = make_bank(model, max_learners=recipe.max_learners)
+        self.batches = Batches(data, recipe.seed, augment=bool(recipe.augment), device=device, dtype=dtype)
+        self.prepare = Preparation(data, device, dtype)
+        self._work = Work(model, self.bank, loss, recipe.seed, has_dropout)
+        self._steps: dict[tuple[str, int, int], Step] = {}
+        self._scratch: dict[int, Scratch] = {}
+        self._central = copy.deepcopy(model)
+        self._admit(0, model)
+        bind(self._central, self.bank.views(self.bank.centre), dict(self._central.named_buffers()))
+
+    @property
+    def epoch(self) -> float:
+        """Passes over the training data so far, by all learners together."""
+        return self.progress.position / self.batches.epoch_samples
+
+    @property
+    def work(self) -> Work:
+        """What executors are given."""
+        return self._work
+
+    @property
+    def state(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The learners' weights and gradients, and their local velocity where the algorithm has one."""
+        replicas = self.setting.replicas
+        velocity = self.bank.local_velocity[:replicas] if self._local_momentum else None
+        return self.bank.weights[:replicas], self.bank.gradients[:replicas], velocity
+
+    def step(self) -> Tensor:
+        """Train one iteration; return the losses (replicas,), a tensor that the next call overwrites."""
+        progress, setting = self.progress, self.setting
+        inputs, targets = self.batches.take(progress.position, setting.aggregate_batch)
+        losses = self._step_for(setting, inputs, targets)(inputs, targets, progress.iteration)
+        progress.since_synchronisation += 1
+        if progress.since_synchronisation >= getattr(setting.algorithm, "sync_period", 1):
+            self._synchronise()
+            progress.since_synchronisation = 0
+            if progress.restart_due:
+                self.restart_averaging()
+        else:
+            self._explore()
+        progress.iteration += 1
+        progress.position += setting.aggregate_batch
+        return losses
+
+    def prepare_step(self, setting: Setting) -> None:
+        """Make the executor's step for a setting, so that the next iteration with it finds it made.
+
+        Raises
+        ------
+        ExecutorError
+            If the executor can't run the model.
+        """
+        self._step_for(setting, *self.batches.take(self.progress.position, setting.aggregate_batch))
+
+    def _step_for(self, setting: Setting, inputs: Tensor, targets: Tensor) -> Step:
+        """Return the executor's step for a setting, made or found among the last few."""
+        key = (setting.executor, setting.replicas, setting.replica_batch)
+        step = self._steps.pop(key, None) or make_step(self._work, *key, inputs, targets)
+        self._steps[key] = step
+        if len(self._steps) > _KEPT_STEPS:
+            del self._steps[next(iter(self._steps))]
+        return step
+
+    def _synchronise(self) -> None:
+        """Update learners and z by the algorithm."""
+        bank, setting, algorithm = self.bank, self.setting, self.setting.algorithm
+        weights, gradients, velocity = self.state
+        rate, decay = setting.learning_rate, self.recipe.weight_decay
+        if isinstance(algorithm, SSGD):
+            ssgd_step(
+                weights,
+                gradients,
+                bank.centre,
+                bank.centre_velocity,
+                learning_rate=rate,
+                momentum=algorithm.momentum,
+                weight_decay=decay,
+            )
+            return
+        alpha = resolve_alpha(algorithm, setting.learners)
+        scratch = self._scratch_for(weights)
+        if isinstance(algorithm, SMA):
+            sma_step(
+                weights,
+                gradients,
+                bank.centre,
+                bank.centre_velocity,
+                learning_rate=rate,
+                alpha=alpha,
+                momentum=algorithm.momentum,
+                local_velocity_kn=velocity,
+                local_momentum=algorithm.local_momentum,
+                weight_decay=decay,
+                scratch=scratch,
+            )
+            return
+        easgd_step(
+            weights,
+            gradients,
+            bank.centre,
+            learning_rate=rate,
+            alpha=alpha,
+            local_velocity_kn=velocity,
+            local_momentum=algorithm.local_momentum,
+            weight_decay=decay,
+            scratch=scratch,
+        )
+
+    def _explore(self) -> None:
+        """Let every learner take a step of its own, between synchronisations."""
+        weights, gradients, velocity = self.state
+        local_step(
+            weights,
+            gradients,
+            learning_rate=self.setting.learning_rate,
+            local_velocity_kn=velocity,
+            local_momentum=self._local_momentum,
+            weight_decay=self.recipe.weight_decay,
+        )
+
+    def restart_averaging(self) -> None:
+        """Set all learners to z, and clear the momentum of z and of the learners."""
+        weights, _, velocity = self.state
+        restart(weights, self.bank.centre, self.bank.centre_velocity, velocity)
+        self.progress.restart_due = False
+        self.progress.since_synchronisation = 0
+
+    def check(self, changes: dict[str, Any], setting: Setting | None = None) -> Setting:
+        """Return what the present setting, or another, would be after ``changes``.
+
+        Raises
+        ------
+        ConfigurationError
+            If it isn't possible.
+        """
+        new = (setting or self.setting).adjusted(changes)
+        if new.learners > self.recipe.max_learners:
+            raise ConfigurationError(
+                f"{new.learners} learners asked for, but the bank holds max_learners="
+                f"{self.recipe.max_learners}; start the session with a larger max_learners"
+            )
+        check_batch(self.data, new.learners, new.batch_size)
+        return new
+
+    def adjust(self, changes: dict[str, Any]) -> None:
+        """Change the setting before the next iteration.
+
+        A learner that is added starts at z; one that leaves takes nothing with it. A change of the learning rate
+        makes SMA restart after the next synchronisation; a change of the algorithm restarts at once.
+
+        Raises
+        ------
+        ConfigurationError, ExecutorError, ModelError
+            If the new setting isn't possible; nothing has changed then.
+        """
+        old, new = self.setting, self.check(changes)
+        self._try_out(old, new)
+        is_new_algorithm = "algorithm" in changes and new.algorithm != old.algorithm
+        # Another algorithm may have other replicas (S-SGD has one), so all of them start anew.
+        staying = 0 if is_new_algorithm else min(old.replicas, new.replicas)
+        central = self.central_model() if staying < new.replicas else None
+        self.setting = new
+        if central is not None:
+            self._admit(staying, central)
+        if is_new_algorithm or "restart" in changes:
+            self.restart_averaging()
+        if new.learning_rate != old.learning_rate:
+            self._note_learning_rate_change()
+
+    def _try_out(self, old: Setting, new: Setting) -> None:
+        """Refuse a setting that the model can't run with, before anything has changed."""
+        if new.executor != old.executor:
+            self.prepare_step(new)
+        if new.replica_batch == 1 != old.replica_batch:  # the one size that models with batch norm may refuse
+            inputs, _ = self.batches.take(self.progress.position, new.aggregate_batch)
+            try:
+                draws_random_numbers(self._template, inputs[:1])
+            except Exception as error:  # whatever a user's forward pass raises
+                raise ModelError(
+                    f"the model can't train on one sample at a time ({error}); use batch_size=2 or more"
+                ) from error
+
+    def take_over(self, setting: Setting, progress: Progress) -> None:
+        """Go on from another trainer's setting and progress; its tensors are to be copied in next."""
+        self.setting, self.progress = setting, progress
+        self._admit(0, self._template)
+
+    def follow_schedule(self) -> float | None:
+        """Take the recipe's learning-rate steps that are due; return the new rate if there is one."""
+        steps, taken = self.recipe.learning_rate_steps, None
+        while self.progress.schedule_steps < len(steps):
+            epoch, rate = steps[self.progress.schedule_steps]
+            if self.progress.position < epoch * self.batches.epoch_samples:
+                break
+            self.progress.schedule_steps += 1
+            self.setting = replace(self.setting, learning_rate=rate)
+            self._note_learning_rate_change()
+            taken = rate
+        return taken
+
+    def central_model(self) -> nn.Module:
+        """Return z as a module in evaluation mode, a copy that later training doesn't change.
+
+        Its batch-norm statistics are the learners' average, or recalibrated on training samples, as the recipe
+        says.
+        """
+        replicas = self.setting.replicas
+        with torch.no_grad():
+            for name, buffer in self._central.named_buffers():
+                rows = self.bank.buffers[name][:replicas]
+                buffer.copy_(rows.mean(0) if rows.is_floating_point() else rows[0])
+        model = copy.deepcopy(self._central)
+        if self.recipe.batch_norm == "recalibrate":
+            recalibrate(model, self.data, self.prepare)
+        return model.eval()
+
+    def distances(self) -> Tensor:
+        """Return every learner's Euclidean distance to z: (replicas,)."""
+        rows = self.bank.weights[: self.setting.replicas]
+        return squared_distances(rows, self.bank.centre, scratch=self._scratch_for(rows)).sqrt()
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of z's bytes, padding not counted."""
+        centre = self.bank.centre[: self.bank.n_parameters].cpu().contiguous()
+        return hashlib.sha256(centre.view(torch.uint8).numpy().tobytes()).hexdigest()
+
+    @property
+    def _local_momentum(self) -> float:
+        """Local momentum of the present algorithm; 0 where it has none."""
+        return float(getattr(self.setting.algorithm, "local_momentum", 0.0))
+
+    def _note_learning_rate_change(self) -> None:
+        """Make SMA restart after the next synchronisation, if it is to."""
+        if getattr(self.setting.algorithm, "restart", "never") == "on_lr_change":
+            self.progress.restart_due = True
+
+    def _admit(self, first: int, model: nn.Module) -> None:
+        """Let the learners from this one on start at z, with the buffers of ``model``."""
+        has_velocity = self._local_momentum > 0
+        admit(self.bank, first, self.setting.replicas, model, local_momentum=has_velocity)
+
+    def _scratch_for(self, weights: Tensor) -> Scratch:
+        """Return scratch memory for this number of learners, made once."""
+        if weights.shape[0] not in self._scratch:
+            self._scratch = {weights.shape[0]: make_scratch(weights)}
+        return self._scratch[weights.shape[0]]
