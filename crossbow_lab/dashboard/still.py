@@ -1,0 +1,185 @@
+"""A figure that shows everywhere: interactive where plotly is at hand, a picture where it isn't.
+
+The picture is drawn by matplotlib from the figure's own traces, shapes and texts, because plotly needs a
+browser to draw one. A PNG also shows in untrusted notebooks and on code-hosting pages, where an SVG may not.
+"""
+
+import base64
+import io
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import plotly.graph_objects as go
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from crossbow_lab.errors import ConfigurationError
+
+_WIDTH_PX = 1100
+_DOTS_PER_PX = 1.5  # sharp when projected; about 100 kB
+_PX_PER_INCH = 96.0
+_POINTS_PER_PX = 72.0 / _PX_PER_INCH
+_STYLES = {None: "-", "solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
+
+
+@dataclass(frozen=True, repr=False)
+class Still:
+    """A figure with its picture, as a notebook's output.
+
+    Parameters
+    ----------
+    figure : plotly.graph_objects.Figure
+        Shown where plotly is at hand, such as in JupyterLab.
+    png : bytes
+        Shown everywhere else.
+    text : str
+        The same in words, for a screen reader.
+    """
+
+    figure: go.Figure
+    png: bytes
+    text: str
+
+    def __repr__(self) -> str:
+        """Return the figure in words, which is also what a plain-text view of the notebook shows."""
+        return self.text
+
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Offer Jupyter every form at once; it shows the richest that it can."""
+        forms = {
+            "application/vnd.plotly.v1+json": json.loads(self.figure.to_json()),
+            "image/png": base64.b64encode(self.png).decode("ascii"),
+            "text/plain": self.text,
+        }
+        return forms, {"image/png": {"width": _WIDTH_PX, "alt": self.text}}
+
+
+def static(figure: go.Figure) -> Still:
+    """Make a figure show everywhere, also without a browser, a network, or trust in the notebook.
+
+    Parameters
+    ----------
+    figure : plotly.graph_objects.Figure
+        Lines and markers, straight lines, and texts at data coordinates: what
+        `crossbow_lab.dashboard.figures` draws.
+
+    Returns
+    -------
+    Still
+        To be a cell's last value.
+
+    Raises
+    ------
+    ConfigurationError
+        If the figure holds something that the picture would lack.
+    """
+    for trace in figure.data:
+        if trace.type != "scatter" or trace.mode not in {"lines", "markers"}:
+            raise ConfigurationError(
+                f"a still picture holds scatter traces of lines or markers; got {trace.type!r} "
+                f"with mode {getattr(trace, 'mode', None)!r}"
+            )
+    height_px = figure.layout.height or 460
+    size = (_WIDTH_PX / _PX_PER_INCH, height_px / _PX_PER_INCH)
+    picture = Figure(figsize=size, dpi=_PX_PER_INCH * _DOTS_PER_PX, layout="constrained")
+    FigureCanvasAgg(picture)
+    panels = _panels(figure, picture)
+    for trace in figure.data:
+        _draw_trace(panels[trace.xaxis or "x"], trace)
+    for shape in figure.layout.shapes:
+        _draw_shape(panels[(shape.xref or "x").removesuffix(" domain")], shape)
+    for note in figure.layout.annotations:
+        _draw_note(panels[note.xref or "x"], note)
+    file = io.BytesIO()
+    picture.savefig(file, format="png", facecolor="white")
+    return Still(figure, file.getvalue(), _in_words(figure))
+
+
+def _panels(figure: go.Figure, picture: Figure) -> dict[str, Axes]:
+    """Make one set of axes for each of the figure's, side by side, by plotly's names x, x2, ..."""
+    names = sorted(key for key in figure.layout.to_plotly_json() if key.startswith("xaxis"))
+    made = picture.subplots(1, len(names), squeeze=False)[0]
+    font = figure.layout.font
+    panels = {}
+    for axes, name in zip(made, names, strict=True):
+        x_axis, y_axis = figure.layout[name], figure.layout[name.replace("x", "y", 1)]
+        if y_axis.matches:
+            y_range, shows_numbers = figure.layout[y_axis.matches.replace("y", "yaxis", 1)].range, False
+        else:
+            y_range, shows_numbers = y_axis.range, True
+        axes.set_xlabel(x_axis.title.text or "", fontsize=font.size * _POINTS_PER_PX, color=font.color)
+        axes.set_ylabel(y_axis.title.text or "", fontsize=font.size * _POINTS_PER_PX, color=font.color)
+        axes.tick_params(labelsize=0.88 * font.size * _POINTS_PER_PX, labelcolor=font.color)
+        axes.tick_params(labelleft=shows_numbers)
+        axes.grid(color=y_axis.gridcolor, linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+        if x_axis.range:
+            axes.set_xlim(*x_axis.range)
+        if y_range:
+            axes.set_ylim(*y_range)
+        panels[name.replace("axis", "")] = axes
+    return panels
+
+
+def _draw_trace(axes: Axes, trace: Any) -> None:
+    """Draw one trace of lines or markers."""
+    if trace.mode == "lines":
+        axes.plot(
+            trace.x,
+            trace.y,
+            color=trace.line.color,
+            linewidth=trace.line.width * _POINTS_PER_PX,
+            linestyle=_STYLES[trace.line.dash],
+            alpha=trace.opacity,
+        )
+        return
+    edge = trace.marker.line
+    axes.plot(
+        trace.x,
+        trace.y,
+        linestyle="none",
+        marker="o",
+        markersize=trace.marker.size * _POINTS_PER_PX,
+        markerfacecolor=trace.marker.color,
+        markeredgecolor=edge.color,
+        markeredgewidth=edge.width * _POINTS_PER_PX,
+        zorder=4,
+    )
+
+
+def _draw_shape(axes: Axes, shape: Any) -> None:
+    """Draw a straight line: across the panel, or between two points."""
+    if shape.type != "line":
+        raise ConfigurationError(f"a still picture holds lines; got a shape {shape.type!r}")
+    width, style = shape.line.width * _POINTS_PER_PX, _STYLES[shape.line.dash]
+    if shape.xref.endswith(" domain"):
+        axes.axhline(shape.y0, color=shape.line.color, linewidth=width, linestyle=style, zorder=1.5)
+    else:
+        ends = [shape.x0, shape.x1], [shape.y0, shape.y1]
+        axes.plot(*ends, color=shape.line.color, linewidth=width, linestyle=style, zorder=1.5)
+
+
+def _draw_note(axes: Axes, note: Any) -> None:
+    """Write a text."""
+    axes.text(
+        note.x,
+        note.y,
+        note.text,
+        color=note.font.color,
+        fontsize=note.font.size * _POINTS_PER_PX,
+        horizontalalignment=note.xanchor,
+        verticalalignment="center",
+        bbox={"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 0.5},
+        zorder=5,
+    )
+
+
+def _in_words(figure: go.Figure) -> str:
+    """Say what the figure shows: its axes and the texts on it."""
+    layout = figure.layout
+    across = [layout[key].title.text for key in sorted(layout.to_plotly_json()) if key.startswith("xaxis")]
+    notes = list(dict.fromkeys(note.text.strip() for note in layout.annotations))
+    return f"Figure: {layout.yaxis.title.text} by {' and by '.join(across)}. {'; '.join(notes)}."
