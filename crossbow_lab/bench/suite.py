@@ -1,0 +1,87 @@
+"""Runs the measurements one after the other, prints their tables, and keeps the JSON."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from crossbow_lab.bench.machine import describe_machine
+from crossbow_lab.bench.measure import QUICK, Plan
+from crossbow_lab.bench.memory import Point, measure_memory, memory_tables
+from crossbow_lab.bench.overhead import measure_overhead, overhead_tables
+from crossbow_lab.bench.report import machine_line, new_document, write_document
+from crossbow_lab.bench.subjects import Subject
+from crossbow_lab.bench.throughput import ROWS, measure_throughput, throughput_tables
+from crossbow_lab.runs.environment import hardware
+
+_FILE_WIDTH = 200
+Say = Callable[[str], None]
+_QUICK_POINTS = (Point(Subject("mlp", "digits", 2, 2), "fused", 2),)
+
+
+def measure_all(names: Sequence[str], json_path: Path | None, is_quick: bool) -> int:
+    """Measure, print and record.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Known ones.
+    json_path : Path or None
+        Written after every measurement.
+    is_quick : bool
+        Tiny rounds, and one workload.
+
+    Returns
+    -------
+    int
+        Exit status: 0.
+    """
+    console = Console(markup=False, highlight=False, emoji=False)
+    if not console.is_terminal:
+        console.width = _FILE_WIDTH  # a file has no edge: whole rows, which paste into Markdown
+    document = new_document(describe_machine(), is_quick=is_quick)
+    console.print(machine_line(document["machine"]))
+    for name in names:
+        measured = _MEASURES[name](is_quick, console.print)
+        measured["load_average_after"] = hardware()["load_average"]  # shows neighbours that came meanwhile
+        document["results"][name] = measured
+        if json_path is not None:
+            write_document(document, json_path)
+        for made in _TABLES[name](measured):
+            console.print(made)
+    if json_path is not None:
+        console.print(f"written: {json_path}")
+    return 0
+
+
+def _throughput(is_quick: bool, say: Say) -> dict[str, Any]:
+    """Measure the throughput, of the first workload only when quick."""
+    if is_quick:
+        return measure_throughput(QUICK, say, rows=ROWS[:1])
+    return measure_throughput(Plan(), say)
+
+
+def _memory(is_quick: bool, say: Say) -> dict[str, Any]:
+    """Measure the memory, of one tiny point when quick."""
+    return measure_memory(say, points=_QUICK_POINTS) if is_quick else measure_memory(say)
+
+
+def _overhead(is_quick: bool, say: Say) -> dict[str, Any]:
+    """Measure the overheads, once each when quick."""
+    if is_quick:
+        return measure_overhead(QUICK, say, n_processes=1)
+    return measure_overhead(Plan(burst_s=0.5), say, n_processes=7)
+
+
+_MEASURES: dict[str, Callable[[bool, Say], dict[str, Any]]] = {
+    "throughput": _throughput,
+    "memory": _memory,
+    "overhead": _overhead,
+}
+_TABLES: dict[str, Callable[[dict[str, Any]], list[Table]]] = {
+    "throughput": throughput_tables,
+    "memory": memory_tables,
+    "overhead": overhead_tables,
+}
