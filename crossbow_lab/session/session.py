@@ -300,11 +300,14 @@ class Session:
         return self._loop.recipe()
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 of z before the next iteration: two equal runs print the same."""
+        """Return the SHA-256 of z: two equal runs print the same.
+
+        Waits for the iteration, or the evaluation, that is under way; so do `central_model` and `checkpoint`.
+        """
         return self._driver.ask_and_wait(self._loop.trainer.fingerprint)
 
     def central_model(self) -> nn.Module:
-        """Return z as an ordinary module in evaluation mode, a copy of its own; waits for the next iteration."""
+        """Return z as an ordinary module in evaluation mode, a copy of its own."""
         return self._driver.ask_and_wait(self._loop.trainer.central_model)
 
     def time_to_accuracy(self, target: float | Accuracy, window: int = 5) -> TimeToAccuracy | None:

@@ -154,7 +154,8 @@ def live_bytes() -> int:
     storages = {
         storage.data_ptr(): storage.nbytes()
         for thing in gc.get_objects()
-        if type(thing) in (Tensor, nn.Parameter)  # not fake ones, which have no memory
+        # Not fake or sparse ones, which other tests leave and which have no storage.
+        if type(thing) in (Tensor, nn.Parameter) and torch._C._has_storage(thing) and thing.layout == torch.strided
         for storage in [thing.untyped_storage()]
     }
     return sum(storages.values())
