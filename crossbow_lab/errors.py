@@ -53,6 +53,7 @@ def nearest(given: str, known: Iterable[str]) -> str:
     "did you mean 'lenet'? Known: lenet, mlp"
     """
     names = sorted(known)
-    close = difflib.get_close_matches(given.lower(), names, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]!r}? " if close else ""
+    lowered = {name.lower(): name for name in names}
+    close = difflib.get_close_matches(given.lower(), lowered, n=1, cutoff=0.5)
+    hint = f"did you mean {lowered[close[0]]!r}? " if close else ""
     return f"{hint}Known: {', '.join(names)}"

@@ -146,8 +146,11 @@ def draws_random_numbers(model: nn.Module, example: Tensor) -> bool:
     before = {name: buffer.clone() for name, buffer in model.named_buffers()}
     mode = KeyedDropout(torch.zeros((), dtype=torch.int64, device=example.device))
     devices = [example.device] if example.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), torch.no_grad(), _RefuseRandom(example.device), mode:
-        model(example)
-        for name, buffer in model.named_buffers():
-            buffer.copy_(before[name])
+    try:
+        with torch.random.fork_rng(devices=devices), torch.no_grad(), _RefuseRandom(example.device), mode:
+            model(example)
+    finally:
+        with torch.no_grad():
+            for name, buffer in model.named_buffers():
+                buffer.copy_(before[name])
     return mode.calls > 0

@@ -47,7 +47,7 @@ def check_executor(name: str) -> None:
         Naming the nearest one.
     """
     if name != "auto" and name not in EXECUTOR_NAMES:
-        raise ConfigurationError(f"unknown executor {name!r}; {nearest(name, ('auto', *EXECUTOR_NAMES))}")
+        raise ConfigurationError(f"unknown executor {name!r}; {nearest(str(name), ('auto', *EXECUTOR_NAMES))}")
 
 
 def make_step(work: Work, executor: str, n_learners: int, batch_size: int, inputs: Tensor, targets: Tensor) -> Step:
