@@ -101,7 +101,8 @@ def make_bank(model: nn.Module, *, max_learners: int) -> Bank:
         return torch.empty(max_learners, leading, dtype=dtype, device=device)
 
     centre = torch.zeros(leading, dtype=dtype, device=device)
-    centre[:start] = torch.cat([p.detach().reshape(-1) for p in parameters.values()])
+    for slot, parameter in zip(slots, parameters.values(), strict=True):
+        centre[slot.start : slot.start + slot.size] = parameter.detach().reshape(-1)
     return Bank(
         slots=tuple(slots),
         weights=rows(),

@@ -17,9 +17,10 @@ def make_loop(work: Work, n_learners: int, batch_size: int) -> Step:
     bank = work.bank
     weights, gradients = bank.views(bank.weights), bank.views(bank.gradients)
     modules, parameters, targets_of, rows_of = [], [], [], []
+    held = (*work.model.parameters(), *work.model.buffers())
     for j in range(n_learners):
         module = bind(
-            copy.deepcopy(work.model),
+            copy.deepcopy(work.model, {id(tensor): tensor for tensor in held}),  # bind puts others in their place
             {name: view[j] for name, view in weights.items()},
             {name: rows[j] for name, rows in bank.buffers.items()},
         )
