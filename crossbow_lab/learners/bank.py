@@ -120,7 +120,7 @@ def make_bank(model: nn.Module, *, max_learners: int) -> Bank:
 def admit(bank: Bank, first: int, last: int, model: nn.Module, *, local_momentum: bool) -> None:
     """Let learners ``first .. last - 1`` start at the central average model, with the buffers of ``model``."""
     bank.weights[first:last] = bank.centre
-    bank.gradients[first:last].zero_()
+    bank.gradients[first:last, bank.n_parameters :].zero_()  # the rest is written before it is read
     if local_momentum:
         bank.local_velocity[first:last].zero_()
     for name, buffer in model.named_buffers():

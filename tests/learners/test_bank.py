@@ -80,10 +80,24 @@ def test_admit_starts_learners_at_z_with_the_models_buffers():
     admit(bank, 1, 3, model, local_momentum=True)
 
     assert torch.equal(bank.weights[1:3], bank.centre.expand(2, -1))
-    assert not bank.gradients[1:3].any()
+    assert not bank.gradients[1:3, bank.n_parameters :].any()
     assert not bank.local_velocity[1:3].any()
     assert all((rows[[0, 3]] == 9.0).all() for rows in (bank.weights, bank.gradients, bank.local_velocity))
     assert torch.equal(bank.buffers["1.running_mean"], torch.tensor([0.0, 3.0, 3.0, 0.0])[:, None].expand(4, 4))
+
+
+@pytest.mark.parametrize("executor", ["loop", "fused"])
+def test_every_gradient_is_written_before_it_is_read(executor):
+    """What memory held before a learner joined never reaches an update, an unused parameter's place included."""
+    torch.manual_seed(0)
+    learners = prepared(OWN_MODELS["unused parameter"](), images(2, 8, 8), executor)
+    bank = learners.bank
+    bank.gradients.fill_(float("nan"))
+    admit(bank, 0, 2, learners.work.model, local_momentum=False)
+
+    learners.step(*learners.batches.take(0, 6), 0)
+
+    assert bank.gradients[:2].isfinite().all()
 
 
 @pytest.mark.parametrize("executor", ["loop", "fused"])
