@@ -100,10 +100,7 @@ def choose(work: Work, n_learners: int, batch_size: int, inputs: Tensor, targets
         for name, rows in work.bank.buffers.items():
             rows.copy_(before[name])
     medians = {setting: statistics.median(times) for setting, times in times_ms.items()}
-    best = min(medians, key=lambda setting: medians[setting])
-    alone = (best[0], 1)
-    if medians[alone] <= _THREADS_MUST_GAIN * medians[best]:
-        best = alone
+    best = min(medians, key=lambda setting: medians[setting] * (_THREADS_MUST_GAIN if setting[1] > 1 else 1.0))
     listed = ", ".join(f"{name} with {t} threads {ms:.2f} ms" for (name, t), ms in medians.items())
     return Choice(best[0], best[1], f"fastest of {listed} (forward and backward of one iteration){refused}")
 
