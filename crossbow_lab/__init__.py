@@ -21,7 +21,7 @@ _HOMES = {
     "record": "runs",
     "run_notebook": "runs",
 }
-_PARTS = ("averaging", "learners", "workloads", "session", "dashboard", "runs", "errors")
+_PARTS = ("averaging", "kernels", "learners", "workloads", "session", "dashboard", "landscape", "runs", "errors")
 
 __all__ = [
     "EASGD",
@@ -34,6 +34,8 @@ __all__ = [
     "averaging",
     "dashboard",
     "errors",
+    "kernels",
+    "landscape",
     "learners",
     "load_run",
     "record",

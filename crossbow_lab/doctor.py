@@ -5,7 +5,6 @@ import platform
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from importlib import metadata
 from pathlib import Path
 
 from crossbow_lab.errors import CrossbowError
@@ -132,13 +131,13 @@ def _executors() -> Iterator[Finding]:
     import torch
 
     if torch.cuda.is_available():
-        for name in ("loop", "fused"):
+        for name in ("loop", "fused", "streams"):
             yield _attempt(f"{name} on cuda", lambda name=name: _train_briefly(name, "cuda"))  # type: ignore[misc]
     else:
         built = f"torch {torch.__version__} was built {'with' if torch.version.cuda else 'without'} CUDA"
         way = "check the driver with nvidia-smi" if torch.version.cuda else "install torch's CUDA build"
         yield Finding("executors", "cuda", _MISSING, f"{built}; {way}")
-    yield _cupy()
+    yield _kernels()
     yield _compiler()
 
 
@@ -159,15 +158,16 @@ def _train_briefly(executor: str, device: str) -> str:
         return f"trained the mlp for {session.snapshot.iteration} iterations"
 
 
-def _cupy() -> Finding:
-    """Look for CuPy, which the CUDA kernels need."""
-    for name in ("cupy-cuda12x", "cupy-cuda13x", "cupy"):
-        try:
-            return Finding("executors", "CUDA kernels", _OK, f"{name} {metadata.version(name)}")
-        except metadata.PackageNotFoundError:
-            continue
-    how = "CuPy is missing; on a machine with an NVIDIA GPU: pip install 'crossbow-lab[cuda12]' or [cuda13]"
-    return Finding("executors", "CUDA kernels", _MISSING, how)
+def _kernels() -> Finding:
+    """Say whether the CUDA kernels can run here."""
+    import torch
+
+    from crossbow_lab.kernels import why_not
+
+    reason = why_not(torch.device("cuda"))
+    if reason is not None:
+        return Finding("executors", "CUDA kernels", _MISSING, reason)
+    return Finding("executors", "CUDA kernels", _OK, f"CuPy is there to compile them for CUDA {torch.version.cuda}")
 
 
 def _compiler() -> Finding:

@@ -44,6 +44,10 @@ class DeviceUnavailable(CrossbowError, RuntimeError):  # noqa: N818  (reads as w
     """A device was asked for that this machine doesn't have."""
 
 
+class KernelError(CrossbowError, RuntimeError):
+    """A CUDA kernel's source is missing, or it can't be compiled or loaded."""
+
+
 def nearest(given: str, known: Iterable[str]) -> str:
     """Say which known names there are, nearest first.
 

@@ -100,9 +100,9 @@ def keep_mask(key: int | Tensor, shape: tuple[int, ...], probability: float, dev
     return random_bits(key, counters) < threshold
 
 
-def permutation(length: int, key: int) -> Tensor:
-    """Return a random order of ``0 .. length - 1`` as an int64 tensor (length,) on the CPU."""
-    return torch.argsort(random_bits(key, torch.arange(length)), stable=True)
+def permutation(length: int, key: int, device: torch.device | None = None) -> Tensor:
+    """Return a random order of ``0 .. length - 1`` as an int64 tensor (length,), the same on every device."""
+    return torch.argsort(random_bits(key, torch.arange(length, device=device)), stable=True)
 
 
 def _product(shape: tuple[int, ...]) -> int:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from crossbow_lab import doctor
+from crossbow_lab import doctor, kernels
 from crossbow_lab.doctor import Finding, examine, find_datasets
 
 
@@ -25,16 +25,12 @@ def test_it_looks_at_everything_and_runs_the_executors(tmp_path: Path) -> None:
     assert "see crossbow-lab data" in found["mnist"].detail
 
 
-def test_it_names_the_extra_that_brings_cupy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without CuPy the CUDA kernels are missing, and the way to them is said."""
-
-    def missing(name: str) -> str:
-        raise doctor.metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr(doctor.metadata, "version", missing)
-    finding = doctor._cupy()
-    assert finding.status == "missing"
-    assert "crossbow-lab[cuda12]" in finding.detail
+def test_it_says_why_the_cuda_kernels_can_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the words of those who would run them; or that they can."""
+    monkeypatch.setattr(kernels, "why_not", lambda device: f"no CuPy for {device.type}: pip install it")
+    assert doctor._kernels() == Finding("executors", "CUDA kernels", "missing", "no CuPy for cuda: pip install it")
+    monkeypatch.setattr(kernels, "why_not", lambda _: None)
+    assert doctor._kernels().status == "ok"
 
 
 def test_it_says_what_a_missing_compiler_costs(monkeypatch: pytest.MonkeyPatch) -> None:
