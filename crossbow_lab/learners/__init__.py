@@ -4,6 +4,7 @@ from crossbow_lab.learners.bank import Bank, Slot, admit, bind, make_bank
 from crossbow_lab.learners.batches import Batches, Preparation, check_batch
 from crossbow_lab.learners.dropout import draws_random_numbers
 from crossbow_lab.learners.executors import EXECUTOR_NAMES, Choice, check_executor, choose, make_step
+from crossbow_lab.learners.lanes import one_device
 from crossbow_lab.learners.losses import LOSS_NAMES, Loss, check_loss, learner_loss
 from crossbow_lab.learners.work import Step, Work
 
@@ -28,4 +29,5 @@ __all__ = [
     "learner_loss",
     "make_bank",
     "make_step",
+    "one_device",
 ]

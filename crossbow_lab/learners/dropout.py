@@ -72,10 +72,13 @@ class KeyedDropout(TorchFunctionMode):
             raise ModelError(f"the model's dropout has probability {p}; it must be between 0 and 1")
         if not (training if train is None else train) or p == 0.0:
             return input
-        key = random_bits(self.key, torch.tensor(self.calls, device=input.device))
+        # Filled on the device: a copy from the host could not be part of a CUDA graph.
+        key = random_bits(self.key, torch.full((), self.calls, device=input.device))
         self.calls += 1
         keep = keep_mask(key, mask_shape(input), 1.0 - p, input.device)
-        return torch.where(keep, input * (1.0 / (1.0 - p) if p < 1.0 else 0.0), torch.zeros((), dtype=input.dtype))
+        return torch.where(
+            keep, input * (1.0 / (1.0 - p) if p < 1.0 else 0.0), torch.zeros((), dtype=input.dtype, device=input.device)
+        )
 
 
 def _whole_shape(x: Tensor) -> tuple[int, ...]:
@@ -94,8 +97,10 @@ def learner_keys(seed: int, n_learners: int, device: torch.device) -> Tensor:
     return torch.tensor([stream_key(seed, "dropout", j) for j in range(n_learners)], device=device)
 
 
-def iteration_keys(keys: Tensor, iteration: int) -> Tensor:
-    """Return each learner's key for one iteration: int64 (k,)."""
+def iteration_keys(keys: Tensor, iteration: int | Tensor) -> Tensor:
+    """Return each learner's key for one iteration, in the shape of ``keys``; a tensor () counts on the device."""
+    if isinstance(iteration, Tensor):
+        return random_bits(keys, iteration.expand_as(keys))
     return random_bits(keys, torch.full_like(keys, iteration))
 
 

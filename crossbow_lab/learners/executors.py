@@ -13,7 +13,8 @@ from crossbow_lab.learners.fused import make_fused
 from crossbow_lab.learners.loop import make_loop
 from crossbow_lab.learners.work import Step, Work
 
-EXECUTOR_NAMES = ("loop", "fused")
+EXECUTOR_NAMES = ("loop", "fused", "streams")
+_STEP_NAMES = ("loop", "fused")
 _ROUNDS = 3
 _BURST_S = 0.05
 _HOPELESS = 2.0
@@ -28,7 +29,7 @@ class Choice:
 
     Attributes
     ----------
-    executor : "loop" or "fused".
+    executor : "loop", "fused" or "streams".
     threads : how many CPU threads torch uses.
     reason : one sentence with the measured numbers.
     """
@@ -63,6 +64,11 @@ def make_step(work: Work, executor: str, n_learners: int, batch_size: int, input
     ExecutorError
         If this executor can't run the model.
     """
+    if executor == "streams":
+        raise ExecutorError(
+            f"executor 'streams' runs learners on streams of a CUDA device, with our kernels; on "
+            f"{work.bank.centre.device} as it is here, use 'fused' or 'loop' (crossbow-lab doctor says what is missing)"
+        )
     if executor == "loop":
         return make_loop(work, n_learners, batch_size)
     return make_fused(work, n_learners, batch_size, inputs, targets)
@@ -78,7 +84,7 @@ def choose(work: Work, n_learners: int, batch_size: int, inputs: Tensor, targets
     all_threads = torch.get_num_threads()
     steps: dict[str, Step] = {}
     refused = ""
-    for name in EXECUTOR_NAMES:
+    for name in _STEP_NAMES:
         try:
             steps[name] = make_step(work, name, n_learners, batch_size, inputs, targets)
         except ExecutorError as error:

@@ -7,7 +7,7 @@ from crossbow_lab.errors import ExecutorError
 from crossbow_lab.learners.dropout import iteration_keys, learner_keys
 from crossbow_lab.learners.plan import Plan
 from crossbow_lab.learners.trace import trace_iteration
-from crossbow_lab.learners.work import Step, Work
+from crossbow_lab.learners.work import Learning, Step, Work
 
 
 def make_fused(work: Work, n_learners: int, batch_size: int, inputs: Tensor, targets: Tensor) -> Step:
@@ -23,10 +23,34 @@ def make_fused(work: Work, n_learners: int, batch_size: int, inputs: Tensor, tar
     ExecutorError
         If the model can't be traced, naming why and that ``executor="loop"`` runs any model.
     """
+    learning = fused_learning(work, n_learners, batch_size, inputs, targets)
+    flat_inputs, flat_targets = learning.inputs.flatten(0, 1), learning.targets.flatten(0, 1)
+    (run,) = learning.parts
+    number = torch.zeros((), dtype=torch.int64, device=inputs.device)
+
+    def step(inputs: Tensor, targets: Tensor, iteration: int) -> Tensor:
+        with torch.no_grad():
+            flat_inputs.copy_(inputs)
+            flat_targets.copy_(targets)
+            if work.has_dropout:
+                number.fill_(iteration)
+        run(number)
+        return learning.losses
+
+    return step
+
+
+def fused_learning(work: Work, n_learners: int, batch_size: int, inputs: Tensor, targets: Tensor) -> Learning:
+    """Return the passes of ``n_learners`` learners as one part for all of them.
+
+    Parameters, Raises
+    ------------------
+    As `make_fused`.
+    """
     bank = work.bank
     weights, gradients = bank.views(bank.weights[:n_learners]), bank.views(bank.gradients[:n_learners])
-    own_inputs = torch.zeros(n_learners, batch_size, *inputs.shape[1:], dtype=inputs.dtype, device=inputs.device)
-    own_targets = torch.zeros(n_learners, batch_size, *targets.shape[1:], dtype=targets.dtype, device=inputs.device)
+    own_inputs = inputs.new_zeros(n_learners, batch_size, *inputs.shape[1:])
+    own_targets = targets.new_zeros(n_learners, batch_size, *targets.shape[1:])
     seeds = learner_keys(work.seed, n_learners, inputs.device)
     keys = torch.zeros_like(seeds)
     losses = torch.zeros(n_learners, dtype=bank.centre.dtype, device=inputs.device)
@@ -44,15 +68,11 @@ def make_fused(work: Work, n_learners: int, batch_size: int, inputs: Tensor, tar
             f"{type(work.model).__name__} can't run fused: planning its memory failed with {error}. "
             "executor='loop' runs any model."
         ) from error
-    flat_inputs, flat_targets = own_inputs.flatten(0, 1), own_targets.flatten(0, 1)
 
-    def step(inputs: Tensor, targets: Tensor, iteration: int) -> Tensor:
+    def run(iteration: Tensor) -> None:
         with torch.no_grad():
-            flat_inputs.copy_(inputs)
-            flat_targets.copy_(targets)
             if work.has_dropout:
                 keys.copy_(iteration_keys(seeds, iteration))
             plan()
-        return losses
 
-    return step
+    return Learning(own_inputs, own_targets, losses, (run,))

@@ -1,6 +1,10 @@
-"""The ``loop`` executor: one learner after the other, eager. It runs any model, and is the oracle of the others."""
+"""One learner after the other, eager: the ``loop`` executor, which runs any model and is the oracle of the others.
+
+Its parts, one for each learner, are also what the ``streams`` executor runs side by side.
+"""
 
 import copy
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
 import torch
@@ -9,42 +13,92 @@ from torch import Tensor, nn
 from crossbow_lab.learners.bank import bind
 from crossbow_lab.learners.dropout import KeyedDropout, iteration_keys, learner_keys
 from crossbow_lab.learners.losses import learner_loss
-from crossbow_lab.learners.work import Step, Work
+from crossbow_lab.learners.work import Learning, Step, Work
+
+Branch = Callable[[Tensor, Tensor, Tensor], None]
+"""``branch(inputs (b, *shape), targets (b, ...), key ())``: one learner's forward and backward pass."""
 
 
 def make_loop(work: Work, n_learners: int, batch_size: int) -> Step:
     """Return a step that runs ``n_learners`` ordinary modules whose parameters are rows of the bank."""
+    device = work.bank.centre.device
+    keys = learner_keys(work.seed, n_learners, device)
+    losses = torch.zeros(n_learners, dtype=work.bank.centre.dtype, device=device)
+    branches = make_branches(work, losses)
+
+    def step(inputs: Tensor, targets: Tensor, iteration: int) -> Tensor:
+        drawn = iteration_keys(keys, iteration) if work.has_dropout else keys
+        for j, branch in enumerate(branches):
+            part = slice(j * batch_size, (j + 1) * batch_size)
+            branch(inputs[part], targets[part], drawn[j])
+        return losses
+
+    return step
+
+
+def split_learning(work: Work, n_learners: int, batch_size: int, inputs: Tensor, targets: Tensor) -> Learning:
+    """Return the passes of ``n_learners`` learners as one part for each.
+
+    Parameters
+    ----------
+    inputs, targets : (k b, ...)
+        One example batch, for shapes and dtypes.
+    """
+    device = work.bank.centre.device
+    keys = learner_keys(work.seed, n_learners, device)
+    losses = torch.zeros(n_learners, dtype=work.bank.centre.dtype, device=device)
+    own_inputs = inputs.new_zeros(n_learners, batch_size, *inputs.shape[1:])
+    own_targets = targets.new_zeros(n_learners, batch_size, *targets.shape[1:])
+
+    def part_of(j: int, branch: Branch) -> Callable[[Tensor], None]:
+        def part(iteration: Tensor) -> None:
+            key = iteration_keys(keys[j], iteration) if work.has_dropout else keys[j]
+            branch(own_inputs[j], own_targets[j], key)
+
+        return part
+
+    parts = [part_of(j, branch) for j, branch in enumerate(make_branches(work, losses))]
+    return Learning(own_inputs, own_targets, losses, tuple(parts))
+
+
+def make_branches(work: Work, losses: Tensor) -> list[Branch]:
+    """Return one branch for each learner; branch j writes ``losses[j]``, its gradient and its buffers."""
     bank = work.bank
     weights, gradients = bank.views(bank.weights), bank.views(bank.gradients)
-    modules, parameters, targets_of, rows_of = [], [], [], []
     held = (*work.model.parameters(), *work.model.buffers())
-    for j in range(n_learners):
+    branches = []
+    for j in range(len(losses)):
         module = bind(
             copy.deepcopy(work.model, {id(tensor): tensor for tensor in held}),  # bind puts others in their place
             {name: view[j] for name, view in weights.items()},
             {name: rows[j] for name, rows in bank.buffers.items()},
         )
         named = dict(module.named_parameters())
-        modules.append(module)
-        parameters.append([named[slot.name] for slot in bank.slots])
-        targets_of.append([gradients[slot.name][j] for slot in bank.slots])
-        rows_of.append(_places(module))
-    keys = learner_keys(work.seed, n_learners, bank.centre.device)
-    losses = torch.zeros(n_learners, dtype=bank.centre.dtype, device=bank.centre.device)
+        parameters = [named[slot.name] for slot in bank.slots]
+        targets = [gradients[slot.name][j] for slot in bank.slots]
+        branches.append(_branch(work, module, parameters, targets, losses[j]))
+    return branches
 
-    def step(inputs: Tensor, targets: Tensor, iteration: int) -> Tensor:
-        drawn = iteration_keys(keys, iteration) if work.has_dropout else keys
-        for j in range(n_learners):
-            part = slice(j * batch_size, (j + 1) * batch_size)
-            with KeyedDropout(drawn[j]) if work.has_dropout else nullcontext():
-                loss = learner_loss(work.loss, modules[j](inputs[part]), targets[part])
-            found = torch.autograd.grad(loss, parameters[j], allow_unused=True, materialize_grads=True)
-            torch._foreach_copy_(targets_of[j], found)
-            losses[j] = loss.detach()
-            _write_back(rows_of[j])
-        return losses
 
-    return step
+def _branch(
+    work: Work, module: nn.Module, parameters: Sequence[Tensor], into: list[Tensor], loss_place: Tensor
+) -> Branch:
+    """Return the pass of one module that writes its gradients into ``into`` and its loss into ``loss_place``."""
+    places = _places(module)
+
+    def branch(inputs: Tensor, targets: Tensor, key: Tensor) -> None:
+        with (
+            torch.enable_grad(),
+            work.autocast(),
+            KeyedDropout(key) if work.has_dropout else nullcontext(),
+        ):
+            loss = learner_loss(work.loss, module(inputs), targets)
+        found = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
+        torch._foreach_copy_(into, found)
+        loss_place.copy_(loss.detach())
+        _write_back(places)
+
+    return branch
 
 
 def _places(module: nn.Module) -> list[tuple[dict[str, Tensor | None], str, Tensor]]:

@@ -62,7 +62,8 @@ def trace_iteration(
         leaves = [p.detach().requires_grad_() for p in parameters]
         own = dict(zip(names, leaves, strict=True))
         state = dict(zip(buffer_names, buffers, strict=True))
-        losses = forward(own, state, inputs, targets, keys)
+        with work.autocast():
+            losses = forward(own, state, inputs, targets, keys)
         gradients = torch.autograd.grad(
             losses,
             leaves,

@@ -1,8 +1,10 @@
 """What every executor is given, and what it gives back."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from crossbow_lab.learners.bank import Bank
@@ -28,6 +30,7 @@ class Work:
     loss : a name or a function of (output, target).
     seed : seeds dropout.
     has_dropout : whether the forward pass uses dropout.
+    amp : whether forward and backward passes run in bfloat16 where torch's autocast finds it safe.
     """
 
     model: nn.Module
@@ -35,3 +38,31 @@ class Work:
     loss: Loss
     seed: int
     has_dropout: bool
+    amp: bool = False
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Return what a forward pass runs in, by `amp`."""
+        if not self.amp:
+            return nullcontext()
+        # Without the cache: it would keep casts of weights that a captured graph casts anew each time.
+        return torch.autocast(self.bank.centre.device.type, torch.bfloat16, cache_enabled=False)
+
+
+@dataclass(frozen=True)
+class Learning:
+    """The learners' forward and backward passes bound to memory, for a device that runs them again and again.
+
+    Attributes
+    ----------
+    inputs, targets : (k, b, ...)
+        Read by the parts; whoever runs them fills these first.
+    losses : (k,)
+        Written by the parts.
+    parts : callables of the iteration's number, an int64 tensor (), that is only looked at where there is dropout.
+        Either one for all learners, or one for each; those are independent of each other.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    losses: Tensor
+    parts: tuple[Callable[[Tensor], None], ...]

@@ -19,7 +19,6 @@ from crossbow_lab.learners import (
     Loss,
     Preparation,
     check_batch,
-    choose,
     draws_random_numbers,
     learner_loss,
 )
@@ -226,11 +225,9 @@ def _check_script(recipe: Recipe, trainer: Trainer) -> None:
 
 def _with_executor(recipe: Recipe, trainer: Trainer) -> Built:
     """Choose executor and threads where the recipe leaves it open."""
-    setting = trainer.setting
     executor, threads, reason = recipe.executor, recipe.threads, "as the recipe says"
     if executor == "auto":
-        inputs, targets = trainer.batches.take(0, setting.aggregate_batch)
-        choice = choose(trainer.work, setting.replicas, setting.replica_batch, inputs, targets)
+        choice = trainer.choose()
         executor, threads, reason = choice.executor, threads or choice.threads, choice.reason
     recipe = replace(recipe, executor=executor, threads=threads or torch.get_num_threads())
     trainer.recipe, trainer.setting = recipe, recipe.setting

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from crossbow_lab.errors import DivergedError
+from crossbow_lab.session.fetch import Fetch
 
 REMEDIES = (
     "Try a smaller learning rate (a tenth), a larger batch size, or a smaller alpha; what was recorded until "
@@ -86,7 +87,7 @@ class LossSums:
 class Losses:
     """A ring of recent losses on the device, read when someone looks.
 
-    ``keep`` costs one small copy an iteration; ``read`` waits for the device.
+    ``keep`` costs one small copy; ``glance`` never waits for the device, ``read`` does.
 
     Parameters
     ----------
@@ -98,23 +99,41 @@ class Losses:
     def __init__(self, like: Tensor, max_learners: int, past: LossSums) -> None:
         self._ring = torch.zeros(_RING_ROWS, max_learners, dtype=like.dtype, device=like.device)
         self._count = 0
+        self._fetch = Fetch()
+        self._fetched_from = 0
         self._last: tuple[float, ...] = ()
         self._mean = math.nan
         self._sums, self._counts = list(past.sums), list(past.counts)
         self._sum, self._iterations = past.sum, past.iterations
 
     @property
-    def is_full(self) -> bool:
-        """Whether the ring must be read before another iteration."""
-        return self._count == _RING_ROWS
+    def room(self) -> int:
+        """How many more iterations can be kept before the ring must be read."""
+        return _RING_ROWS - self._count
 
     def keep(self, losses: Tensor) -> None:
-        """Remember one iteration's losses (replicas,). Read first where their number changes."""
-        self._ring[self._count, : losses.shape[0]] = losses
-        self._count += 1
+        """Remember the losses (done, replicas) of one iteration or several. Read first where replicas change."""
+        done, replicas = losses.shape
+        self._ring[self._count : self._count + done, :replicas] = losses
+        self._count += done
+
+    def glance(self, iteration: int, replicas: int) -> None:
+        """Take in losses that have arrived from the device, and send for those kept since; never waits.
+
+        Parameters, Raises
+        ------------------
+        As `read`.
+        """
+        if self._fetch.has_arrived:
+            self._take_in(replicas)
+        if self._count and not self._fetch.is_under_way:
+            self._fetch.send(self._ring[: self._count, :replicas])
+            self._fetched_from, self._count = iteration - self._count, 0
+            if self._fetch.has_arrived:
+                self._take_in(replicas)
 
     def read(self, iteration: int, replicas: int) -> None:
-        """Take in the losses kept since the last reading.
+        """Take in all losses kept since the last reading, and wait for the device if need be.
 
         Parameters
         ----------
@@ -126,10 +145,16 @@ class Losses:
         DivergedError
             If a loss is not finite, naming the iteration, the learner and what to try.
         """
-        if not self._count:
-            return
-        recent = self._ring[: self._count, :replicas].double().cpu()
-        first, self._count = iteration - self._count, 0
+        for _ in range(2):  # what is under way, and what was kept since
+            if self._fetch.is_under_way:
+                self._take_in(replicas)
+            self.glance(iteration, replicas)
+        if self._fetch.is_under_way:
+            self._take_in(replicas)
+
+    def _take_in(self, replicas: int) -> None:
+        """Add up losses that were fetched."""
+        recent, first = self._fetch.take().double(), self._fetched_from
         finite = torch.isfinite(recent)
         if not bool(finite.all()):
             row, learner = (~finite).nonzero()[0].tolist()

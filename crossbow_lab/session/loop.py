@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from crossbow_lab.errors import CheckpointError, ConfigurationError, CrossbowError
+from crossbow_lab.learners import one_device
 from crossbow_lab.session import checkpoint as checkpoints
 from crossbow_lab.session.build import Built
 from crossbow_lab.session.history import Record
@@ -64,6 +65,7 @@ class Loop:
             self.observer.note("restored", f"at iteration {self.trainer.progress.iteration}")
         else:
             self.observer.note("executor", f"{built.recipe.executor}: {built.reason}")
+        self._pass_on_notices()
         self._write_recipe()
 
     @property
@@ -91,7 +93,7 @@ class Loop:
         self._next_line_s = time.perf_counter() + _PROGRESS_EVERY_S
         if limits.until is not None and self.observer.has_reached(limits.until):
             self._ending = at_end
-        with _threads(self._recipe.threads), torch.enable_grad():
+        with _threads(self._recipe.threads), one_device(self.trainer.bank.centre.device), torch.enable_grad():
             while self._goes_on(limits, at_end):
                 if self._steps_left == 0:
                     self._rest()
@@ -127,7 +129,8 @@ class Loop:
             observer.state = "running"
             observer.clock.start()
         restart_was_due = trainer.progress.restart_due
-        losses = trainer.step()
+        before = trainer.progress.iteration
+        losses = trainer.step(self._most_iterations(limits))
         if restart_was_due and not trainer.progress.restart_due:
             observer.note("restart", "after a change of the learning rate")
         # Before any command at this boundary, so that a replay, too, takes steps before adjustments.
@@ -135,7 +138,8 @@ class Loop:
         if rate is not None:
             observer.note("learning_rate", f"{rate:g}, by schedule")
         if self._steps_left is not None:
-            self._steps_left -= 1
+            self._steps_left -= trainer.progress.iteration - before
+        self._pass_on_notices()
         if observer.watch(losses) and progress:
             self._print_line(limits)
         if observer.is_evaluation_due:
@@ -145,11 +149,32 @@ class Loop:
                 observer.note("target", f"median test accuracy of {goal.window} evaluations reached {goal.target:g}")
                 self._ending = at_end
 
+    def _most_iterations(self, limits: Limits) -> int:
+        """Return how many iterations may be trained before something is due between two of them; at least one."""
+        progress, samples = self.trainer.progress, self.trainer.setting.aggregate_batch
+        position = self.observer.next_evaluation
+        if limits.position is not None:
+            position = min(position, limits.position)
+        counts = [self.observer.most_iterations, -(-(position - progress.position) // samples)]
+        if limits.iteration is not None:
+            counts.append(limits.iteration - progress.iteration)
+        if self._script:
+            counts.append(self._script[0].iteration - progress.iteration)
+        if self._steps_left is not None:
+            counts.append(self._steps_left)
+        return max(1, min(counts))
+
+    def _pass_on_notices(self) -> None:
+        """Note what a user should know of how iterations are run."""
+        notices = self.trainer.iterations.notices
+        while notices:
+            self.observer.note("executor", notices.pop(0))
+
     def _rest(self) -> None:
         """Wait, paused, for one command, and obey it."""
         if self.observer.clock.is_running or self.state != "paused":
             self.observer.clock.stop()
-            self.observer.look()
+            self.observer.look(waits=True)
             self.observer.state = "paused"  # after the look: whoever sees the state may read the snapshot
             self._complete_step()
         self.commands.get()()
@@ -162,7 +187,7 @@ class Loop:
             self._evaluate()
         self.observer.clock.stop()
         self._begin_or_end(trains=False)
-        self.observer.look()
+        self.observer.look(waits=True)
         self._write_recipe()
         self.observer.state = ending
         self._complete_step()

@@ -10,6 +10,7 @@ from crossbow_lab.averaging import algorithm_name
 from crossbow_lab.errors import DivergedError
 from crossbow_lab.session.checkpoint import Memory
 from crossbow_lab.session.evaluation import evaluate
+from crossbow_lab.session.fetch import Fetch
 from crossbow_lab.session.history import Event, LearnerRow, Record, Row, time_to_accuracy
 from crossbow_lab.session.instruments import REMEDIES, Clock, Losses, LossSums, Throughput
 from crossbow_lab.session.limits import Accuracy
@@ -74,6 +75,7 @@ class Observer:
     snapshot : the latest; replaced, never changed. Its state is that of when it was made.
     state : the session's state at present.
     clock, evaluation_clock : training time, and time spent in evaluations.
+    next_evaluation : the position in the stream of samples at which z is evaluated next.
     """
 
     def __init__(self, trainer: Trainer, record: Record, memory: Memory | None) -> None:
@@ -84,9 +86,11 @@ class Observer:
         past = memory.losses if memory else LossSums()
         self._losses = Losses(trainer.bank.centre, trainer.recipe.max_learners, past)
         self._throughput = Throughput()
+        self._fetch = Fetch()
+        self._distances: tuple[float, ...] = ()
         self._test_accuracy = record.rows.entries[-1].test_accuracy if record.rows.entries else math.nan
         self._next_look_s = 0.0
-        self._next_evaluation = self._evaluation_after(trainer.progress.position)
+        self.next_evaluation = self._evaluation_after(trainer.progress.position)
         self.snapshot = self._snapshot()
 
     @property
@@ -95,9 +99,14 @@ class Observer:
         return Memory(self.clock.elapsed_s, self.evaluation_clock.elapsed_s, self._losses.sums)
 
     @property
+    def most_iterations(self) -> int:
+        """How many iterations' losses may come before someone must look."""
+        return self._losses.room
+
+    @property
     def is_evaluation_due(self) -> bool:
         """Whether it is time to evaluate z; a matter of samples alone."""
-        return self._trainer.progress.position >= self._next_evaluation
+        return self._trainer.progress.position >= self.next_evaluation
 
     @property
     def is_evaluated(self) -> bool:
@@ -106,15 +115,20 @@ class Observer:
         return iteration == 0 or (bool(rows) and rows[-1].iteration == iteration)
 
     def watch(self, losses: Tensor) -> bool:
-        """Remember one iteration's losses; look if it is time to, and tell whether it was."""
+        """Remember iterations' losses (done, replicas); look if it is time to, and tell whether it was."""
         self._losses.keep(losses)
-        if time.perf_counter() < self._next_look_s and not self._losses.is_full:
+        if time.perf_counter() < self._next_look_s and self._losses.room:
             return False
-        self.look()
+        self.look(waits=not self._losses.room)
         return True
 
-    def look(self) -> None:
+    def look(self, *, waits: bool) -> None:
         """Read the losses and replace the snapshot.
+
+        Parameters
+        ----------
+        waits : whether to wait for the device, so that the snapshot shows training as it is now. If not, it may show
+            losses and distances of the look before.
 
         Raises
         ------
@@ -122,8 +136,11 @@ class Observer:
             If a loss is not finite.
         """
         started_s = time.perf_counter()
-        self.read_losses()
-        self.snapshot = self._snapshot()
+        if waits:
+            self.read_losses()
+        else:
+            self._losses.glance(self._trainer.progress.iteration, self._trainer.setting.replicas)
+        self.snapshot = self._snapshot(waits=waits)
         now_s = time.perf_counter()
         self._next_look_s = now_s + max(_LOOK_EVERY_S, _LOOK_SHARE * (now_s - started_s))
 
@@ -156,7 +173,7 @@ class Observer:
                 self._check_finite(f"the distance between learner {learner} and the central model", distance)
             self._test_accuracy = found.accuracy
             self._append_rows(found.loss, distances)
-            self._next_evaluation = self._evaluation_after(trainer.progress.position)
+            self.next_evaluation = self._evaluation_after(trainer.progress.position)
             self.snapshot = self._snapshot()
 
     def has_reached(self, goal: Accuracy) -> bool:
@@ -198,7 +215,17 @@ class Observer:
             row = LearnerRow(trainer.progress.iteration, learner, loss, distances[learner])
             self._record.learner_rows.add(row)
 
-    def _snapshot(self) -> Snapshot:
+    def _look_at_distances(self, *, waits: bool) -> tuple[float, ...]:
+        """Return the learners' distances to z, as they are now or the latest that have arrived."""
+        if self._fetch.is_under_way and (waits or self._fetch.has_arrived):
+            self._distances = tuple(self._fetch.take().tolist())
+        if not self._fetch.is_under_way:
+            self._fetch.send(self._trainer.distances(is_recent_enough=not waits))
+            if waits or self._fetch.has_arrived:
+                self._distances = tuple(self._fetch.take().tolist())
+        return self._distances
+
+    def _snapshot(self, *, waits: bool = True) -> Snapshot:
         """Describe how training stands."""
         trainer, elapsed_s = self._trainer, self.clock.elapsed_s
         setting, samples = trainer.setting, trainer.progress.position
@@ -213,7 +240,7 @@ class Observer:
             samples_per_s=self._throughput.at(elapsed_s, samples),
             train_loss=mean,
             losses=losses,
-            distances=tuple(trainer.distances().tolist()),
+            distances=self._look_at_distances(waits=waits),
             test_accuracy=self._test_accuracy,
             learners=setting.learners,
             batch_size=setting.batch_size,

@@ -20,6 +20,7 @@ _SETTINGS = (
     "executor",
     "device",
     "dtype",
+    "amp",
     "augment",
     "batch_norm",
     "evaluate_every",

@@ -45,11 +45,14 @@ class Recipe:
     seed : int, 0 <= seed < 2**63
         Seeds the model's weights, the order of samples, augmentation and dropout.
     executor : str
-        "loop", "fused" or "auto"; a session replaces "auto" by what it chose.
+        "loop", "fused", "streams" (on CUDA) or "auto"; a session replaces "auto" by what it chose.
     threads : int or None
         CPU threads; None means as many as torch uses. A session replaces None by what it used.
     device, dtype : str
         Such as "cpu" and "float32".
+    amp : bool
+        Mixed precision: forward and backward passes in bfloat16 where torch's autocast finds it safe; weights,
+        gradients and averaging stay in float32.
     augment : bool or None
         Whether training samples are varied; None: as the data set says. A session replaces None by what it did.
     batch_norm : str
@@ -86,6 +89,7 @@ class Recipe:
     threads: int | None = None
     device: str = "cpu"
     dtype: str = "float32"
+    amp: bool = False
     augment: bool | None = None
     batch_norm: str = "average"
     evaluate_every: float = 1.0
@@ -109,6 +113,10 @@ class Recipe:
         self._keep("seed", check_whole("seed", self.seed, least=0))
         if self.seed >= 2**63:
             raise ConfigurationError(f"seed is {self.seed}; it must be below 2**63")
+        if not isinstance(self.amp, bool) or (self.amp and self.dtype != "float32"):
+            raise ConfigurationError(
+                f"amp is {self.amp!r} with dtype {self.dtype!r}; it must be True or False, and True needs float32"
+            )
         if not isinstance(self.augment, bool | None):
             raise ConfigurationError(f"augment is {self.augment!r}; it must be True, False or None")
         if self.learners > self.max_learners:

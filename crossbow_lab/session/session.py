@@ -57,10 +57,12 @@ class Session:
         By default 0.
     loss : "cross_entropy", "mse", or a function of (output, target) that returns one number
         By default cross entropy.
-    executor : "auto", "loop" or "fused"
+    executor : "auto", "loop", "fused", or on CUDA "streams"
         By default "auto": measures, and says what it chose.
     device, dtype : "cpu" or "cuda:0"; "float32" or "float64"
         By default the first of each.
+    amp : bool
+        Mixed precision: passes in bfloat16 where that is safe, weights and averaging in float32; by default False.
     augment : bool or None
         None: as the data set says.
     batch_norm : "average" or "recalibrate"
@@ -108,6 +110,7 @@ class Session:
         executor: str | None = None,
         device: str | None = None,
         dtype: str | None = None,
+        amp: bool | None = None,
         augment: bool | None = None,
         batch_norm: str | None = None,
         evaluate_every: float | None = None,

@@ -114,7 +114,9 @@ def _checked(name: str, value: Any) -> Any:
         return check_algorithm(value)
     if name == "executor":
         if value == "auto":
-            raise ConfigurationError("adjust executor to 'loop' or 'fused'; 'auto' chooses at the start only")
+            raise ConfigurationError(
+                "adjust executor to 'loop', 'fused' or 'streams'; 'auto' chooses at the start only"
+            )
         check_executor(str(value))
     elif value is not True:
         raise ConfigurationError(f"restart is {value!r}; it can only be True: averaging restarts")

@@ -5,46 +5,36 @@ The same recipe makes the same sequence of operations, so on the same hardware a
 
 import copy
 import hashlib
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from crossbow_lab.averaging import (
-    SMA,
-    SSGD,
-    Scratch,
-    easgd_step,
-    local_step,
-    make_scratch,
-    resolve_alpha,
-    restart,
-    sma_step,
-    squared_distances,
-    ssgd_step,
-)
+from crossbow_lab import kernels
+from crossbow_lab.averaging import restart
 from crossbow_lab.errors import ConfigurationError, ModelError
 from crossbow_lab.learners import (
     Bank,
     Batches,
+    Choice,
     Loss,
     Preparation,
-    Step,
     Work,
     admit,
     bind,
     check_batch,
     draws_random_numbers,
     make_bank,
-    make_step,
 )
+from crossbow_lab.learners.resident import make_supply
+from crossbow_lab.session.device_iterations import DeviceIterations
 from crossbow_lab.session.evaluation import recalibrate
+from crossbow_lab.session.iterations import HostIterations, Iterations, local_momentum
 from crossbow_lab.session.recipe import Recipe
 from crossbow_lab.session.setting import Setting
 from crossbow_lab.workloads import DataSet
-
-_KEPT_STEPS = 6
 
 
 @dataclass
@@ -86,9 +76,8 @@ class Trainer:
         self.bank: Bank = make_bank(model, max_learners=recipe.max_learners)
         self.batches = Batches(data, recipe.seed, augment=bool(recipe.augment), device=device, dtype=dtype)
         self.prepare = Preparation(data, device, dtype)
-        self._work = Work(model, self.bank, loss, recipe.seed, has_dropout)
-        self._steps: dict[tuple[str, int, int], Step] = {}
-        self._scratch: dict[int, Scratch] = {}
+        self._work = Work(model, self.bank, loss, recipe.seed, has_dropout, recipe.amp)
+        self.iterations = self._make_iterations(device, dtype)
         self._central = copy.deepcopy(model)
         self._admit(0, model)
         bind(self._central, self.bank.views(self.bank.centre), dict(self._central.named_buffers()))
@@ -110,98 +99,51 @@ class Trainer:
         velocity = self.bank.local_velocity[:replicas] if self._local_momentum else None
         return self.bank.weights[:replicas], self.bank.gradients[:replicas], velocity
 
-    def step(self) -> Tensor:
-        """Train one iteration; return the losses (replicas,), a tensor that the next call overwrites."""
+    def step(self, most: int = 1) -> Tensor:
+        """Train one iteration, or several if that is faster here, but at most ``most``.
+
+        Returns
+        -------
+        (done, replicas) : the losses of the iterations done, a tensor that the next call overwrites.
+        """
         progress, setting = self.progress, self.setting
-        inputs, targets = self.batches.take(progress.position, setting.aggregate_batch)
-        losses = self._step_for(setting, inputs, targets)(inputs, targets, progress.iteration)
-        progress.since_synchronisation += 1
-        if progress.since_synchronisation >= getattr(setting.algorithm, "sync_period", 1):
-            self._synchronise()
-            progress.since_synchronisation = 0
-            if progress.restart_due:
-                self.restart_averaging()
+        period = getattr(setting.algorithm, "sync_period", 1)
+        until_synchronised = period - progress.since_synchronisation
+        synchronises = until_synchronised <= 1
+        if progress.restart_due or (synchronises and period > 1):
+            alike = 1
         else:
-            self._explore()
-        progress.iteration += 1
-        progress.position += setting.aggregate_batch
+            alike = most if synchronises else until_synchronised - 1
+        losses = self.iterations.run(
+            setting,
+            progress.position,
+            progress.iteration,
+            synchronises=synchronises,
+            most=max(1, min(most, alike, self._until_schedule())),
+        )
+        done = losses.shape[0]
+        progress.since_synchronisation = 0 if synchronises else progress.since_synchronisation + done
+        if synchronises and progress.restart_due:
+            self.restart_averaging()
+        progress.iteration += done
+        progress.position += done * setting.aggregate_batch
         return losses
 
     def prepare_step(self, setting: Setting) -> None:
-        """Make the executor's step for a setting, so that the next iteration with it finds it made.
+        """Make what a setting needs, so that the next iteration with it finds it made.
 
         Raises
         ------
         ExecutorError
-            If the executor can't run the model.
+            If the executor can't run the model here.
+        ConfigurationError
+            If there is no memory for it.
         """
-        self._step_for(setting, *self.batches.take(self.progress.position, setting.aggregate_batch))
+        self.iterations.prepare(setting, self.progress.position, self.progress.iteration)
 
-    def _step_for(self, setting: Setting, inputs: Tensor, targets: Tensor) -> Step:
-        """Return the executor's step for a setting, made or found among the last few."""
-        key = (setting.executor, setting.replicas, setting.replica_batch)
-        step = self._steps.pop(key, None) or make_step(self._work, *key, inputs, targets)
-        self._steps[key] = step
-        if len(self._steps) > _KEPT_STEPS:
-            del self._steps[next(iter(self._steps))]
-        return step
-
-    def _synchronise(self) -> None:
-        """Update learners and z by the algorithm."""
-        bank, setting, algorithm = self.bank, self.setting, self.setting.algorithm
-        weights, gradients, velocity = self.state
-        rate, decay = setting.learning_rate, self.recipe.weight_decay
-        if isinstance(algorithm, SSGD):
-            ssgd_step(
-                weights,
-                gradients,
-                bank.centre,
-                bank.centre_velocity,
-                learning_rate=rate,
-                momentum=algorithm.momentum,
-                weight_decay=decay,
-            )
-            return
-        alpha = resolve_alpha(algorithm, setting.learners)
-        scratch = self._scratch_for(weights)
-        if isinstance(algorithm, SMA):
-            sma_step(
-                weights,
-                gradients,
-                bank.centre,
-                bank.centre_velocity,
-                learning_rate=rate,
-                alpha=alpha,
-                momentum=algorithm.momentum,
-                local_velocity_kn=velocity,
-                local_momentum=algorithm.local_momentum,
-                weight_decay=decay,
-                scratch=scratch,
-            )
-            return
-        easgd_step(
-            weights,
-            gradients,
-            bank.centre,
-            learning_rate=rate,
-            alpha=alpha,
-            local_velocity_kn=velocity,
-            local_momentum=algorithm.local_momentum,
-            weight_decay=decay,
-            scratch=scratch,
-        )
-
-    def _explore(self) -> None:
-        """Let every learner take a step of its own, between synchronisations."""
-        weights, gradients, velocity = self.state
-        local_step(
-            weights,
-            gradients,
-            learning_rate=self.setting.learning_rate,
-            local_velocity_kn=velocity,
-            local_momentum=self._local_momentum,
-            weight_decay=self.recipe.weight_decay,
-        )
+    def choose(self) -> Choice:
+        """Measure the executors that run the present setting here, and choose the fastest."""
+        return self.iterations.choose(self.setting, self.progress.position, self.progress.iteration)
 
     def restart_averaging(self) -> None:
         """Set all learners to z, and clear the momentum of z and of the learners."""
@@ -299,10 +241,9 @@ class Trainer:
             recalibrate(model, self.data, self.prepare)
         return model.eval()
 
-    def distances(self) -> Tensor:
-        """Return every learner's Euclidean distance to z: (replicas,)."""
-        rows = self.bank.weights[: self.setting.replicas]
-        return squared_distances(rows, self.bank.centre, scratch=self._scratch_for(rows)).sqrt()
+    def distances(self, *, is_recent_enough: bool = False) -> Tensor:
+        """Return every learner's Euclidean distance to z: (replicas,); see `Iterations.distances`."""
+        return self.iterations.distances(self.setting, is_recent_enough=is_recent_enough)
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of z's bytes, padding not counted."""
@@ -312,7 +253,29 @@ class Trainer:
     @property
     def _local_momentum(self) -> float:
         """Local momentum of the present algorithm; 0 where it has none."""
-        return float(getattr(self.setting.algorithm, "local_momentum", 0.0))
+        return local_momentum(self.setting.algorithm)
+
+    def _make_iterations(self, device: torch.device, dtype: torch.dtype) -> Iterations:
+        """Return what runs iterations here: our kernels on CUDA, torch's own operators elsewhere."""
+        recipe = self.recipe
+        missing = kernels.why_not(device)
+        if missing is None:
+            supply = make_supply(
+                self.data, recipe.seed, augment=bool(recipe.augment), device=device, dtype=dtype, batches=self.batches
+            )
+            return DeviceIterations(self._work, supply, self.batches, recipe.weight_decay)
+        iterations = HostIterations(self._work, self.batches, recipe.weight_decay)
+        if device.type == "cuda":
+            iterations.notices.append(f"iterations run on torch's own operators, several times slower: {missing}")
+        return iterations
+
+    def _until_schedule(self) -> int:
+        """Return how many iterations there are until the recipe's next learning-rate step; many if there is none."""
+        steps, taken = self.recipe.learning_rate_steps, self.progress.schedule_steps
+        if taken >= len(steps):
+            return 1 << 30
+        samples = min(steps[taken][0] * self.batches.epoch_samples, 2.0**60) - self.progress.position
+        return max(1, math.ceil(samples / self.setting.aggregate_batch))
 
     def _note_learning_rate_change(self) -> None:
         """Make SMA restart after the next synchronisation, if it is to."""
@@ -323,9 +286,3 @@ class Trainer:
         """Let the learners from this one on start at z, with the buffers of ``model``."""
         has_velocity = self._local_momentum > 0
         admit(self.bank, first, self.setting.replicas, model, local_momentum=has_velocity)
-
-    def _scratch_for(self, weights: Tensor) -> Scratch:
-        """Return scratch memory for this number of learners, made once."""
-        if weights.shape[0] not in self._scratch:
-            self._scratch = {weights.shape[0]: make_scratch(weights)}
-        return self._scratch[weights.shape[0]]

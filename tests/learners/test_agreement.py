@@ -140,7 +140,7 @@ def test_adjusting_the_learners_there_and_back_makes_nothing_new(executor):
     """Neither the bank moves, nor is a step made that was made before."""
     trainer = trainer_with(executor, images(2, 8, 8))
     trainer.step()
-    where, steps = trainer.bank.weights.data_ptr(), dict(trainer._steps)
+    where, steps = trainer.bank.weights.data_ptr(), dict(trainer.iterations._steps)
 
     trainer.adjust({"learners": 4})
     trainer.step()
@@ -148,8 +148,8 @@ def test_adjusting_the_learners_there_and_back_makes_nothing_new(executor):
     trainer.step()
 
     assert len(steps) == 1
-    assert len(trainer._steps) == 2
-    assert all(trainer._steps[key] is step for key, step in steps.items())
+    assert len(trainer.iterations._steps) == 2
+    assert all(trainer.iterations._steps[key] is step for key, step in steps.items())
     assert trainer.bank.weights.data_ptr() == where
 
 

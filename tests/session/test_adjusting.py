@@ -296,7 +296,7 @@ def test_losses_before_an_adjustment_are_read_before_it(make: Make, blobs: Any) 
     for iteration in range(40):
         if script and script[0].iteration == iteration:
             trainer.adjust(script.pop(0).changes)
-        losses.append(trainer.step().tolist())
+        losses += trainer.step().tolist()
     before = 0
     for row in session.history.itertuples():
         means = [statistics.mean(each) for each in losses[before : row.iteration]]

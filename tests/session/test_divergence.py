@@ -21,7 +21,7 @@ def first_bad(session: Session) -> tuple[int, int]:
     """Train iteration by iteration, looking at every loss; return the iteration and learner that diverge."""
     trainer = session._loop.trainer
     for iteration in range(10_000):
-        losses = trainer.step()
+        (losses,) = trainer.step()
         if not torch.isfinite(losses).all():
             return iteration, int((~torch.isfinite(losses)).nonzero()[0])
     raise AssertionError("it didn't diverge")

@@ -63,33 +63,46 @@ def test_losses_are_read_in_order() -> None:
     """The latest of each learner, the mean since the reading before, and nothing new without new losses."""
     losses = losses_of()
     for value in (1.0, 2.0, 6.0):
-        losses.keep(torch.tensor([value, value + 2]))
+        losses.keep(torch.tensor([[value, value + 2]]))
     losses.read(3, 2)
     assert losses.latest(2) == (4.0, (6.0, 8.0))
     losses.read(3, 2)
     assert losses.latest(2) == (4.0, (6.0, 8.0))
-    losses.keep(torch.tensor([0.0, 1.0]))
+    losses.keep(torch.tensor([[0.0, 1.0]]))
     losses.read(4, 2)
     assert losses.latest(2) == (0.5, (0.0, 1.0))
 
 
 def test_the_kept_tensor_may_be_overwritten() -> None:
     """As an executor does in its next iteration."""
-    losses, tensor = losses_of(), torch.tensor([1.0])
+    losses, tensor = losses_of(), torch.tensor([[1.0]])
     losses.keep(tensor)
     tensor.fill_(9.0)
     losses.read(1, 1)
     assert losses.latest(1)[1] == (1.0,)
 
 
+def test_losses_of_several_iterations_are_those_of_one_after_the_other() -> None:
+    """Kept at once or singly, they read the same."""
+    at_once, singly = losses_of(), losses_of()
+    rows = torch.tensor([[1.0, 2.0], [3.0, 5.0], [0.5, 4.0]])
+    at_once.keep(rows)
+    for row in rows:
+        singly.keep(row[None])
+    for losses in (at_once, singly):
+        losses.read(3, 2)
+    assert at_once.latest(2) == singly.latest(2)
+    assert at_once.sums == singly.sums
+
+
 def test_means_since_the_last_row_are_of_each_learner_as_long_as_it_was_there() -> None:
     """A leaver's are forgotten, a newcomer's begin with it; the mean over all counts every iteration."""
     losses = losses_of()
-    losses.keep(torch.tensor([1.0, 2.0, 3.0]))
+    losses.keep(torch.tensor([[1.0, 2.0, 3.0]]))
     losses.read(1, 3)
     losses.forget_from(1)
     assert losses.latest(2) == (2.0, (1.0, pytest.approx(math.nan, nan_ok=True)))
-    losses.keep(torch.tensor([3.0, 5.0]))
+    losses.keep(torch.tensor([[3.0, 5.0]]))
     losses.read(2, 2)
     assert losses.take_means() == (3.0, [2.0, 5.0])
     mean, means = losses.take_means()
@@ -100,11 +113,11 @@ def test_means_since_the_last_row_are_of_each_learner_as_long_as_it_was_there() 
 def test_sums_go_on_where_a_checkpoint_left_them() -> None:
     """For a bank of the same size, or of another."""
     losses = losses_of()
-    losses.keep(torch.tensor([1.0, 2.0]))
+    losses.keep(torch.tensor([[1.0, 2.0]]))
     losses.read(1, 2)
     for max_learners in (2, 4, 6):
         again = Losses(torch.zeros(1), max_learners, losses.sums)
-        again.keep(torch.tensor([3.0, 6.0]))
+        again.keep(torch.tensor([[3.0, 6.0]]))
         again.read(2, 2)
         assert again.take_means() == (3.0, [2.0, 4.0])
 
@@ -115,9 +128,9 @@ def test_the_first_loss_that_is_not_finite_is_named(value: float, at: int) -> No
     """Iterations are counted from the session's start, learners from 0."""
     losses = losses_of()
     for iteration in range(10):
-        kept = torch.ones(3)
+        kept = torch.ones(1, 3)
         if iteration >= at:
-            kept[1:] = value
+            kept[:, 1:] = value
         losses.keep(kept)
     with pytest.raises(DivergedError, match=f"learner 1 became {value} in iteration {90 + at}\\. Try a smaller"):
         losses.read(100, 3)
@@ -126,11 +139,11 @@ def test_the_first_loss_that_is_not_finite_is_named(value: float, at: int) -> No
 def test_the_ring_says_when_it_is_full() -> None:
     """Before it would overwrite what nobody has read."""
     losses, count = losses_of(1), 0
-    while not losses.is_full:
-        losses.keep(torch.tensor([1.0]))
+    while losses.room:
+        losses.keep(torch.tensor([[1.0]]))
         count += 1
     losses.read(count, 1)
-    assert not losses.is_full
+    assert losses.room == count
     assert losses.take_means() == (1.0, [1.0])
 
 

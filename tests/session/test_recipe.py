@@ -150,7 +150,7 @@ def test_what_is_wrong_in_a_recipe_is_named(fields: dict[str, Any], error: type[
         ("weight_decay", -1e-9, "weight_decay is -1e-09; it must be a finite number >= 0"),
         ("seed", -1, "seed is -1; it must be a whole number >= 0"),
         ("seed", 2**63, "it must be below 2"),
-        ("executor", "streams", "unknown executor 'streams'; Known: auto, fused, loop"),
+        ("executor", "stream", "unknown executor 'stream'; did you mean 'streams'\\?"),
         ("executor", None, "executor is None; it must be a text"),
         ("threads", 0, "threads is 0; it must be a whole number >= 1"),
         ("device", 0, "device is 0; it must be a text"),

@@ -163,9 +163,9 @@ def test_the_number_of_threads_is_put_back(make: Make) -> None:
     trainer = session._loop.trainer
     step = trainer.step
 
-    def watched() -> Any:
+    def watched(most: int) -> Any:
         seen.append(torch.get_num_threads())
-        return step()
+        return step(most)
 
     trainer.step = watched  # type: ignore[method-assign]
     session.run(iterations=2)

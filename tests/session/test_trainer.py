@@ -251,10 +251,10 @@ def test_restart_averaging_sets_all_learners_to_z(blobs: Any) -> None:
 def test_ssgd_runs_one_replica_on_the_aggregate_batch(blobs: Any) -> None:
     """S-SGD with k learners has one loss an iteration, and takes k x b samples."""
     trainer = trainer_of(blobs, SSGD())
-    assert trainer.step().shape == (1,)
+    assert trainer.step().shape == (1, 1)
     assert trainer.progress.position == K * B
     trainer.adjust({"learners": 5})
-    assert trainer.step().shape == (1,)
+    assert trainer.step().shape == (1, 1)
     assert trainer.progress.position == K * B + 5 * B
 
 
@@ -266,7 +266,7 @@ def test_from_ssgd_to_sma_and_back_z_goes_on(blobs: Any) -> None:
         trainer.adjust({"algorithm": algorithm})
         assert torch.equal(trainer.bank.centre, centre)
         assert torch.equal(trainer.bank.weights[:replicas], centre.expand(replicas, -1))
-        assert trainer.step().shape == (replicas,)
+        assert trainer.step().shape == (1, replicas)
 
 
 @pytest.mark.parametrize(
