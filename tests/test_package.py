@@ -68,7 +68,10 @@ def test_every_public_name_is_there():
     assert re.fullmatch(r"\d+\.\d+\.\d+", crossbow_lab.__version__)
 
 
-@pytest.mark.parametrize("name", ["", "averaging", "learners", "workloads", "session", "runs", "bench", "dashboard"])
+@pytest.mark.parametrize(
+    "name",
+    ["", "averaging", "kernels", "landscape", "learners", "workloads", "session", "runs", "bench", "dashboard"],
+)
 def test_every_public_name_is_documented(name):
     """Functions and classes, and the public methods of classes."""
     package = importlib.import_module(f"crossbow_lab.{name}".rstrip("."))

@@ -63,6 +63,8 @@ def fused_learning(work: Work, n_learners: int, batch_size: int, inputs: Tensor,
             [*parameters, *buffers, own_inputs, own_targets, keys],
             [losses, *(gradients[slot.name] for slot in bank.slots)],
         )
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:
         raise ExecutorError(
             f"{type(work.model).__name__} can't run fused: planning its memory failed with {error}. "

@@ -26,7 +26,7 @@ MOST_LANES = 8
 _WARM_UPS = 2  # the second one finds every algorithm chosen and every workspace allocated
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # a program is itself and no other
 class Program:
     """Iterations of one setting, ready to run.
 

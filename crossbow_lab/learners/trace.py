@@ -80,6 +80,8 @@ def trace_iteration(
             # With real tensors: the plan takes its memory's strides from here, and torch's fake ones can differ.
             own_buffers = [buffer.clone() for buffer in buffers]
             traced = make_fx(partial(iteration, forward))(parameters, own_buffers, inputs, targets, keys)
+        except torch.OutOfMemoryError:
+            raise
         except Exception as error:  # torch raises almost anything when a model can't be traced
             errors.append(error)
             continue

@@ -39,6 +39,8 @@ class DeviceIterations:
     weight_decay : lambda
     """
 
+    prepares_first = True
+
     def __init__(self, work: Work, supply: Supply, batches: Batches, weight_decay: float) -> None:
         self.notices: list[str] = []
         self._task = Task(work, supply, make_scalars(work.bank.weights))
@@ -119,7 +121,7 @@ class DeviceIterations:
                 supply.begin(position, iteration, setting.aggregate_batch * iterations)
                 program = make_program(self._task, executor, self._learning(setting, position), rule, iterations)
         except torch.OutOfMemoryError as error:
-            torch.cuda.empty_cache()
+            self._learnings.pop((executor, setting.replicas, setting.replica_batch), None)
             raise ConfigurationError(
                 f"the device has no memory for {setting.learners} learners with batch size {setting.batch_size} "
                 f"({str(error).splitlines()[0]}); use fewer learners or a smaller batch size"

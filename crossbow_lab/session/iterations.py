@@ -30,9 +30,12 @@ class Iterations(Protocol):
     Attributes
     ----------
     notices : what a user should know of how iterations are run, since whoever reads it last emptied it.
+    prepares_first : whether a new setting may turn out to need more memory than there is, and is prepared before it
+        is taken.
     """
 
     notices: list[str]
+    prepares_first: bool
 
     def prepare(self, setting: Setting, position: int, iteration: int) -> None:
         """Make ready for a setting, so that `run` finds everything made.
@@ -76,6 +79,7 @@ class HostIterations:
     weight_decay : lambda
     """
 
+    prepares_first = False
     most_at_once = 1
     """More would make whoever adjusts wait longer; the bits don't depend on it."""
 

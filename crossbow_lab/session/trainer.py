@@ -196,7 +196,7 @@ class Trainer:
 
     def _try_out(self, old: Setting, new: Setting) -> None:
         """Refuse a setting that the model can't run with, before anything has changed."""
-        if new.executor != old.executor:
+        if new.executor != old.executor or self.iterations.prepares_first:
             self.prepare_step(new)
         if new.replica_batch == 1 != old.replica_batch:  # the one size that models with batch norm may refuse
             inputs, _ = self.batches.take(self.progress.position, new.aggregate_batch)

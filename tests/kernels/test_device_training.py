@@ -12,13 +12,13 @@ from emulated import Emulator
 from torch import Tensor, nn
 
 from crossbow_lab.averaging import EASGD, SMA, SSGD
-from crossbow_lab.errors import ExecutorError
+from crossbow_lab.errors import ConfigurationError, ExecutorError
 from crossbow_lab.learners import Batches, Work, admit, make_bank
 from crossbow_lab.learners.lanes import HostLane
 from crossbow_lab.learners.program import Task, launch_side_by_side, make_learning, run_passes
 from crossbow_lab.learners.resident import ResidentSupply, StreamedSupply, make_supply
 from crossbow_lab.learners.update import Rule, rehearse, split_update
-from crossbow_lab.session import Recipe, Session
+from crossbow_lab.session import Recipe, Session, device_iterations
 from crossbow_lab.session.build import Own, build
 from crossbow_lab.session.device_iterations import AT_ONCE, DeviceIterations
 from crossbow_lab.session.trainer import Trainer
@@ -180,14 +180,16 @@ def test_a_burst_gives_the_bits_of_single_iterations(emulated: Emulator) -> None
 def test_going_back_to_a_setting_makes_nothing_new(emulated: Emulator) -> None:
     """Programs are kept, and a live change of the learning rate needs none."""
     trainer = trainer_of(small_images(), on_kernels=True)
-    trainer.step()
-    programs = dict(trainer.iterations._programs)  # type: ignore[attr-defined]
-    for changes in ({"learning_rate": 0.01}, {"learners": 4}, {"learners": 3}):
+    kept = trainer.iterations._programs  # type: ignore[attr-defined]
+    trainer.prepare_step(trainer.setting)
+    counts = []
+    for changes in ({"learning_rate": 0.01}, {"learners": 4}, {"learners": 3}, {"learning_rate": 0.02}):
+        before = set(kept.values())
         trainer.adjust(changes)
         trainer.step()
-    kept = trainer.iterations._programs  # type: ignore[attr-defined]
-    assert all(kept[key] is program for key, program in programs.items())
-    assert len(kept) == len(programs) + 1
+        trainer.step(AT_ONCE)
+        counts.append(len(set(kept.values()) - before))
+    assert counts == [0, 2, 0, 0]
 
 
 def test_distances_come_out_of_the_update(emulated: Emulator) -> None:
@@ -217,6 +219,25 @@ def test_streams_need_kernels() -> None:
     """On a device without them the executor says what to use."""
     with pytest.raises(ExecutorError, match="use 'fused' or 'loop'"):
         Session("mlp", "digits", executor="streams")
+
+
+def test_without_memory_for_more_learners_training_goes_on(emulated: Emulator, monkeypatch: Any) -> None:
+    """The old number of learners stays, and the message says what was too much."""
+    trainer, plain = (trainer_of(small_images(), on_kernels=True, executor="fused") for _ in range(2))
+    with monkeypatch.context() as patch:
+
+        def fail(*args: object) -> None:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nand more")
+
+        patch.setattr(device_iterations, "make_program", fail)
+        with pytest.raises(ConfigurationError, match=r"no memory for 5 learners with batch size 4 \(CUDA out"):
+            trainer.adjust({"learners": 5})
+    for each in (trainer, plain):
+        assert each.setting.learners == 3
+        each.step()
+    assert trainer.fingerprint() == plain.fingerprint()
+    trainer.adjust({"learners": 5})
+    assert trainer.step().shape[1] == 5
 
 
 @pytest.mark.parametrize("executor", ["fused", "streams"])
