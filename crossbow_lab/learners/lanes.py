@@ -83,5 +83,6 @@ def one_device(device: torch.device) -> Iterator[None]:
     if device.type != "cuda":
         yield
         return
-    with torch.cuda.device(device), torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+    tf32 = torch.backends.cudnn.allow_tf32  # as the user has it
+    with torch.cuda.device(device), torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=tf32):
         yield

@@ -23,7 +23,6 @@ from crossbow_lab.learners.work import Learning, Work
 
 # More branches than this gain nothing on any GPU that was reported on: their kernels wait for each other.
 MOST_LANES = 8
-_WARM_UPS = 2  # the second one finds every algorithm chosen and every workspace allocated
 
 
 @dataclass(frozen=True, eq=False)  # a program is itself and no other
@@ -204,14 +203,15 @@ def run_passes(task: Task, learning: Learning, lanes: list[Lane]) -> None:
     """Run the learners' passes on their lanes, and leave no trace of it but in ``bank.gradients``."""
     before = {name: rows.clone() for name, rows in task.work.bank.buffers.items()}
     main = current_lane(learning.losses.device)
-    for _ in range(_WARM_UPS):
-        task.supply.gather(learning.inputs.flatten(0, 1), learning.targets.flatten(0, 1), 0)
-        begun = main.mark()
-        for j, part in enumerate(learning.parts):
-            lane = lanes[j % len(lanes)]
-            lane.wait(begun)
-            lane.do(partial(part, task.supply.cursor[1]))
-        for lane in lanes:
-            main.wait(lane.mark())
+    task.supply.gather(learning.inputs.flatten(0, 1), learning.targets.flatten(0, 1), 0)
+    number = _number(task, 0)
+    begun = main.mark()
+    for j, part in enumerate(learning.parts):
+        lane = lanes[j % len(lanes)]
+        lane.wait(begun)
+        lane.do(partial(part, number))
+    for lane in lanes:
+        main.wait(lane.mark())
+    task.supply.advance(0, 0)
     for name, rows in task.work.bank.buffers.items():
         rows.copy_(before[name])

@@ -84,7 +84,7 @@ class ResidentSupply:
                 self._order[row] = permutation(n_samples, stream_key(self._seed, "order", epoch), self._device)
                 self._epochs[row] = epoch
         if self._at != (position, iteration):
-            self.cursor.copy_(torch.tensor([position, iteration]))
+            _put(self.cursor, position, iteration)
             self._at = (position, iteration)
 
     def gather(self, inputs: Tensor, targets: Tensor, offset: int) -> None:
@@ -135,7 +135,7 @@ class StreamedSupply:
         for place, new in zip(self._staged[samples], found, strict=True):
             place.copy_(new)
         self._samples = samples
-        self.cursor.copy_(torch.tensor([position, iteration]))
+        _put(self.cursor, position, iteration)
 
     def gather(self, inputs: Tensor, targets: Tensor, offset: int) -> None:
         """Launch two copies."""
@@ -148,6 +148,12 @@ class StreamedSupply:
 
     def advanced(self, samples: int, iterations: int) -> None:
         """Do nothing."""
+
+
+def _put(cursor: Tensor, position: int, iteration: int) -> None:
+    """Put a cursor somewhere, without waiting for the device: torch keeps pinned memory until it has been copied."""
+    staging = torch.tensor([position, iteration], pin_memory=cursor.is_cuda)
+    cursor.copy_(staging, non_blocking=True)
 
 
 def make_supply(

@@ -12,7 +12,7 @@ from crossbow_lab.averaging import EASGD, SMA, SSGD, resolve_alpha, squared_dist
 from crossbow_lab.errors import ConfigurationError, ExecutorError
 from crossbow_lab.kernels.averaging import make_scalars, square_sums, write_scalars
 from crossbow_lab.learners import Batches, Choice, Work, one_device
-from crossbow_lab.learners.program import Program, Task, make_learning, make_program
+from crossbow_lab.learners.program import MOST_LANES, Program, Task, make_learning, make_program
 from crossbow_lab.learners.resident import Supply
 from crossbow_lab.learners.update import Rule
 from crossbow_lab.learners.work import Learning
@@ -101,7 +101,7 @@ class DeviceIterations:
 
     def _program(self, setting: Setting, position: int, iteration: int, *, synchronises: bool, most: int) -> Program:
         """Return the program for what comes next, made or found among the last few."""
-        at_once = min(AT_ONCE, self._task.supply.most_iterations)
+        at_once = min(_at_once(setting), self._task.supply.most_iterations)
         rule = _rule(setting, synchronises=synchronises)
         own = (setting.executor, setting.replicas, setting.replica_batch)
         key = (*own, rule, at_once if most >= at_once else 1)
@@ -169,12 +169,14 @@ class DeviceIterations:
     def _milliseconds(self, setting: Setting, position: int, iteration: int) -> float:
         """Return the median milliseconds of one iteration, first ones not counted."""
         wait = _waiting(self._task.scalars.device)
+        samples = setting.aggregate_batch
         self.run(setting, position, iteration, synchronises=True, most=1)
         times_ms = []
         for _ in range(_ROUNDS):
             wait()
             start_s = time.perf_counter()
             for _ in range(_RUNS):
+                position, iteration = position + samples, iteration + 1
                 self.run(setting, position, iteration, synchronises=True, most=1)
             wait()
             times_ms.append((time.perf_counter() - start_s) * 1e3 / _RUNS)
@@ -186,6 +188,13 @@ def _waiting(device: torch.device) -> Callable[[], None]:
     if device.type == "cuda":
         return lambda: torch.cuda.synchronize(device)
     return lambda: None
+
+
+def _at_once(setting: Setting) -> int:
+    """Return the iterations to a replay: fewer where each is a graph of its own for many learners."""
+    if setting.executor == "streams":
+        return max(1, AT_ONCE * MOST_LANES // max(MOST_LANES, setting.replicas))
+    return AT_ONCE
 
 
 def _rule(setting: Setting, *, synchronises: bool) -> Rule:

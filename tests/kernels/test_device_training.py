@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from crossbow_lab.averaging import EASGD, SMA, SSGD
 from crossbow_lab.errors import ConfigurationError, ExecutorError
 from crossbow_lab.learners import Batches, Work, admit, make_bank
+from crossbow_lab.learners.graph import OnlyCapturable
 from crossbow_lab.learners.lanes import HostLane
 from crossbow_lab.learners.program import Task, launch_side_by_side, make_learning, run_passes
 from crossbow_lab.learners.resident import ResidentSupply, StreamedSupply, make_supply
@@ -66,10 +67,8 @@ def trainer_of(data: DataSet, *, on_kernels: bool, **settings: Any) -> Trainer:
     )
     trainer = build(recipe, Own(model=small_model(), dataset=data)).trainer
     if on_kernels:
-        supply = make_supply(
-            data, recipe.seed, augment=data.augmentation is not None, device=CPU, dtype=torch.float64,
-            batches=trainer.batches,
-        )  # fmt: skip
+        dtype, augment = getattr(torch, recipe.dtype), data.augmentation is not None
+        supply = make_supply(data, recipe.seed, augment=augment, device=CPU, dtype=dtype, batches=trainer.batches)
         trainer.iterations = DeviceIterations(trainer.work, supply, trainer.batches, recipe.weight_decay)
     return trainer
 
@@ -201,6 +200,21 @@ def test_distances_come_out_of_the_update(emulated: Emulator) -> None:
     recent = trainer.distances(is_recent_enough=True)
     torch.testing.assert_close(recent, before, rtol=1e-12, atol=0)
     assert not torch.allclose(trainer.distances(), before)
+
+
+@pytest.mark.parametrize("executor", ["fused", "streams"])
+@pytest.mark.parametrize("amp", [False, True])
+def test_nothing_in_an_iteration_waits_for_the_device(emulated: Emulator, executor: str, amp: bool) -> None:
+    """Batches, passes with dropout and batch norm, and updates launch only what a CUDA graph can hold."""
+    dtype = "float32" if amp else "float64"
+    trainer = trainer_of(small_images(is_varied=True), on_kernels=True, executor=executor, dtype=dtype, amp=amp)
+    trainer.step(AT_ONCE)
+    program = trainer.iterations._last  # type: ignore[attr-defined]
+    before = trainer.fingerprint()
+    with OnlyCapturable():
+        program.run()
+    assert trainer.fingerprint() != before
+    assert program.losses.isfinite().all()
 
 
 def test_measuring_executors_leaves_no_trace(emulated: Emulator) -> None:
