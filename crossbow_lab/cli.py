@@ -124,11 +124,16 @@ def bench(
     names: Annotated[list[str] | None, typer.Argument(help="Which measurements; all if none is named.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write the numbers and the machine's description here.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Only see that everything runs.")] = False,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    only: Annotated[str | None, typer.Option(metavar="A,B", help="The measurements to make, with commas.")] = None,
 ) -> None:
-    """Measure speed, memory and overhead on this machine."""
-    from crossbow_lab.bench import run_bench
+    """Measure speed, memory and overhead on this machine, or on its GPU."""
+    from crossbow_lab.bench import run_bench, run_cuda_bench
 
-    raise typer.Exit(run_bench(names or [], json, quick))
+    if device not in ("cpu", "cuda"):
+        raise ConfigurationError(f"--device is {device!r}; give cpu or cuda")
+    run = run_cuda_bench if device == "cuda" else run_bench
+    raise typer.Exit(run([*(names or []), *(only.split(",") if only else [])], json, quick))
 
 
 def _run(notebook: Path, parameters: dict[str, Any], runs_dir: Path, **options: Any) -> "Run":

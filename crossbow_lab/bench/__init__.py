@@ -6,6 +6,8 @@ from pathlib import Path
 from crossbow_lab.errors import ConfigurationError, nearest
 
 BENCH_NAMES = ("throughput", "memory", "overhead")
+CUDA_NAMES = ("kernels", "lenet", "resnet-32", "compiled", "averaging", "adjust", "host")
+"""Parts of the bench of a GPU, in order; all together take less than eight minutes, none more than three."""
 
 
 def run_bench(names: Sequence[str], json_path: Path | None, quick: bool) -> int:
@@ -30,10 +32,49 @@ def run_bench(names: Sequence[str], json_path: Path | None, quick: bool) -> int:
     ConfigurationError
         If a name is unknown; the nearest is named.
     """
-    for name in names:
-        if name not in BENCH_NAMES:
-            raise ConfigurationError(f"unknown bench {name!r}: {nearest(name, BENCH_NAMES)}")
+    _check(names, BENCH_NAMES)
     # Here, so that `crossbow-lab --help` needs no torch.
     from crossbow_lab.bench.suite import measure_all
 
     return measure_all(list(names or BENCH_NAMES), json_path, quick)
+
+
+def run_cuda_bench(names: Sequence[str], json_path: Path | None, quick: bool) -> int:
+    """Measure on the GPU, print tables, and write the JSON; a part that fails is recorded, and the rest goes on.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Which of `CUDA_NAMES`; all when empty.
+    json_path, quick
+        As in `run_bench`.
+
+    Returns
+    -------
+    int
+        Exit status: 0, or 1 where a part failed.
+
+    Raises
+    ------
+    ConfigurationError
+        If a name is unknown; the nearest is named.
+    DeviceUnavailable
+        If kernels can't run here: what is missing, and the way out.
+    """
+    _check(names, CUDA_NAMES)
+    import torch
+
+    from crossbow_lab import kernels
+
+    device = torch.device("cuda")
+    kernels.check(device)
+    from crossbow_lab.bench.cuda_suite import measure_cuda
+
+    return measure_cuda(list(names or CUDA_NAMES), json_path, quick, device)
+
+
+def _check(names: Sequence[str], known: Sequence[str]) -> None:
+    """Refuse an unknown name."""
+    for name in names:
+        if name not in known:
+            raise ConfigurationError(f"unknown bench {name!r}: {nearest(name, known)}")

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
+from rich.console import Console
 from rich.table import Table
 
 SCHEMA = 1
+_FILE_WIDTH = 200
 
 
 def new_document(machine: dict[str, Any], *, is_quick: bool) -> dict[str, Any]:
@@ -51,6 +53,14 @@ def write_document(document: dict[str, Any], path: Path) -> None:
     temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
     temporary.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     temporary.replace(path)
+
+
+def make_console() -> Console:
+    """Return what a bench prints on: words as they are, and in a file whole rows, which paste into Markdown."""
+    console = Console(markup=False, highlight=False, emoji=False)
+    if not console.is_terminal:
+        console.width = _FILE_WIDTH  # a file has no edge
+    return console
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

@@ -4,19 +4,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from crossbow_lab.bench.machine import describe_machine
 from crossbow_lab.bench.measure import QUICK, Plan
 from crossbow_lab.bench.memory import Point, measure_memory, memory_tables
 from crossbow_lab.bench.overhead import measure_overhead, overhead_tables
-from crossbow_lab.bench.report import machine_line, new_document, write_document
+from crossbow_lab.bench.report import machine_line, make_console, new_document, write_document
 from crossbow_lab.bench.subjects import Subject
 from crossbow_lab.bench.throughput import ROWS, measure_throughput, throughput_tables
 from crossbow_lab.runs.environment import hardware
 
-_FILE_WIDTH = 200
 Say = Callable[[str], None]
 _QUICK_POINTS = (Point(Subject("mlp", "digits", 2, 2), "fused", 2),)
 
@@ -38,9 +36,7 @@ def measure_all(names: Sequence[str], json_path: Path | None, is_quick: bool) ->
     int
         Exit status: 0.
     """
-    console = Console(markup=False, highlight=False, emoji=False)
-    if not console.is_terminal:
-        console.width = _FILE_WIDTH  # a file has no edge: whole rows, which paste into Markdown
+    console = make_console()
     document = new_document(describe_machine(), is_quick=is_quick)
     console.print(machine_line(document["machine"]))
     for name in names:

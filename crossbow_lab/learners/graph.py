@@ -68,10 +68,14 @@ def capture(work: Callable[[], None], warm_up: Callable[[], None], device: torch
     # The outer context puts the current stream back, which torch doesn't if a capture fails.
     with _capturing, torch.cuda.device(device), torch.cuda.stream(current):
         stream.wait_stream(current)
-        with torch.cuda.stream(stream):
-            warm_up()
-            with OnlyCapturable():  # type: ignore[no-untyped-call]  # a capture that fails leaves much behind
+        try:
+            with torch.cuda.stream(stream):
                 warm_up()
+                with OnlyCapturable():  # type: ignore[no-untyped-call]  # a capture that fails leaves much behind
+                    warm_up()
+        except Exception:
+            torch.cuda.synchronize(device)  # what was launched before must not overtake what comes after
+            raise
         gc.collect()  # a tensor collected while capturing would be freed into the graph
         try:
             # Thread-local: other threads of a notebook may use the device meanwhile.

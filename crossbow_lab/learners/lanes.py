@@ -83,6 +83,11 @@ def one_device(device: torch.device) -> Iterator[None]:
     if device.type != "cuda":
         yield
         return
-    tf32 = torch.backends.cudnn.allow_tf32  # as the user has it
-    with torch.cuda.device(device), torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=tf32):
-        yield
+    cudnn = torch.backends.cudnn
+    before = cudnn.benchmark, cudnn.deterministic
+    cudnn.benchmark, cudnn.deterministic = False, True
+    try:
+        with torch.cuda.device(device):
+            yield
+    finally:
+        cudnn.benchmark, cudnn.deterministic = before

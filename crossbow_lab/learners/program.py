@@ -203,6 +203,15 @@ def run_passes(task: Task, learning: Learning, lanes: list[Lane]) -> None:
     """Run the learners' passes on their lanes, and leave no trace of it but in ``bank.gradients``."""
     before = {name: rows.clone() for name, rows in task.work.bank.buffers.items()}
     main = current_lane(learning.losses.device)
+    try:
+        _run_each(task, learning, lanes, main)
+    finally:
+        for name, rows in task.work.bank.buffers.items():
+            rows.copy_(before[name])
+
+
+def _run_each(task: Task, learning: Learning, lanes: list[Lane], main: Lane) -> None:
+    """Run every part once, on lanes that begin after ``main`` and that it waits for."""
     task.supply.gather(learning.inputs.flatten(0, 1), learning.targets.flatten(0, 1), 0)
     number = _number(task, 0)
     begun = main.mark()
@@ -213,5 +222,3 @@ def run_passes(task: Task, learning: Learning, lanes: list[Lane]) -> None:
     for lane in lanes:
         main.wait(lane.mark())
     task.supply.advance(0, 0)
-    for name, rows in task.work.bank.buffers.items():
-        rows.copy_(before[name])

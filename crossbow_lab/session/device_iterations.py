@@ -186,7 +186,7 @@ class DeviceIterations:
 def _waiting(device: torch.device) -> Callable[[], None]:
     """Return a function that waits until the device has done what it was given."""
     if device.type == "cuda":
-        return lambda: torch.cuda.synchronize(device)
+        return lambda: torch.cuda.current_stream(device).synchronize()  # not the device: another session may capture
     return lambda: None
 
 

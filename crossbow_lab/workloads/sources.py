@@ -71,11 +71,15 @@ def _roots(data_dir: str | os.PathLike[str] | None) -> tuple[Path, ...]:
     """Return the folders to search, in order; the first is where downloads go."""
     if data_dir is not None:
         return (_folder(data_dir, "data_dir"),)
-    import pooch  # for the platform's cache folder; see data_files for why not above
-
-    cache = Path(pooch.os_cache("crossbow-lab"))
     named = os.environ.get("CROSSBOW_DATA")
-    return (_folder(named, "CROSSBOW_DATA"), cache) if named else (cache,)
+    folders = (_folder(named, "CROSSBOW_DATA"),) if named else ()
+    try:
+        import pooch  # for the platform's cache folder; see data_files for why not above
+    except ModuleNotFoundError:  # on a machine with little more than torch, such as a lent one, a folder will do
+        if folders:
+            return folders
+        raise
+    return (*folders, Path(pooch.os_cache("crossbow-lab")))
 
 
 def _folder(path: str | os.PathLike[str], setting: str) -> Path:

@@ -1,15 +1,13 @@
 """Runs the kernels' sources on the CPU: g++ compiles them with the headers in emulator/, threads become fibers.
 
-`Emulator.launch` takes the place of `crossbow_lab.kernels.launch.launch`, so that wrappers, their checks and their packed
-arguments are those of the device. Arguments are checked against the C++ signature: widths, pointees and tensors' dtypes.
+`Emulator.launch` takes the place of `crossbow_lab.kernels.launch.launch`, so that doors, their checks and their packed
+arguments are those of the device. Arguments are checked against the C++ signature: widths, pointees, tensors' dtypes.
 What this can and can't show is said at the top of emulator/cuda_emulator.h.
 """
 
 import ctypes
 import functools
 import hashlib
-import importlib
-import importlib.util
 import mmap
 import os
 import platform
@@ -24,13 +22,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from crossbow_lab.kernels import averaging, batches, landscape
 from crossbow_lab.kernels.kernel import Kernel, Template, pack
 from crossbow_lab.kernels.sources import source
 
 HEADERS = Path(__file__).with_name("emulator")
 THREAD_ORDERS = ("ascending", "descending", "shuffled", "scattered", "lockstep")
 BLOCK_ORDERS = ("ascending", "descending", "shuffled")
-# No contraction: + - * / round once each. Checks trap, so that they need no library and end one launch, not the process.
+# No contraction: + - * / round once each. Checks trap, so they need no library and end a launch, not the process.
 OPTIONS = ("-std=c++17", "-O1", "-march=native", "-fPIC", "-shared", "-ffp-contract=off", "-fno-strict-aliasing")
 OPTIONS += ("-fvisibility=hidden", "-U_FORTIFY_SOURCE", "-fsanitize-undefined-trap-on-error")
 OPTIONS += ("-fsanitize=alignment,signed-integer-overflow,bounds",)
@@ -50,7 +49,11 @@ _PAGE = mmap.PAGESIZE
 
 
 class EmulationError(RuntimeError):
-    """A kernel didn't compile, broke a rule of CUDA, or touched memory that isn't its."""
+    """A kernel broke a rule of CUDA, or touched memory that isn't its."""
+
+
+class CompilationError(RuntimeError):
+    """A kernel's source is no C++, or not what the emulator knows of CUDA."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,12 @@ class Schedule:
     threads: str = "ascending"
     blocks: str = "ascending"
     seed: int = 0
-    grid: int | None = None  # instead of what the caller asks for
+    grid: int | None = None  # these many blocks, of these many threads, instead of what the caller asks for
+    block: int | None = None
     only_blocks: tuple[int, int] = (0, -1)  # first and last + 1 of those that run
+
+
+_ASCENDING = Schedule()
 
 
 class _CSchedule(ctypes.Structure):
@@ -86,7 +93,7 @@ class Emulated:
     function: Callable[..., int]
     failure: Callable[[], bytes]
 
-    def __call__(self, grid: int, block: int, arguments: Sequence[Any], schedule: Schedule = Schedule()) -> None:
+    def __call__(self, grid: int, block: int, arguments: Sequence[Any], schedule: Schedule = _ASCENDING) -> None:
         """Run it on NumPy scalars as `pack` makes them, or on CPU tensors in place of their addresses.
 
         Raises
@@ -128,8 +135,9 @@ class Emulated:
 class Emulator:
     """What tests put in the place of the device: a schedule, and a launch with the signature of the real one."""
 
-    schedule: Schedule = Schedule()
+    schedule: Schedule = _ASCENDING
     options: tuple[str, ...] = ()
+    texts: dict[str, str] = field(default_factory=dict)  # to compile instead of a file's own text
     launched: list[str] = field(default_factory=list)
 
     def launch(
@@ -137,14 +145,18 @@ class Emulator:
     ) -> None:
         """Run a kernel on CPU tensors; see `crossbow_lab.kernels.launch.launch`."""
         packed = pack(kernel, values)
+        if device.type != "cpu":
+            raise TypeError(f"the emulator stands for the device that the tensors are on, the CPU, not for {device}")
         if grid == 0:
             return
         expression = kernel.expression(template)
         self.launched.append(expression)
         tensors = [values[parameter.name] for parameter in kernel.parameters]
         arguments = [t if isinstance(t, Tensor) else p for t, p in zip(tensors, packed, strict=True)]
-        run = build(kernel.file, siblings(kernel, expression), options=self.options)[expression]
-        run(self.schedule.grid or grid, block, arguments, self.schedule)
+        text = self.texts.get(kernel.file)
+        expressions = siblings(kernel, expression) if text is None else (expression,)
+        run = build(kernel.file, expressions, text=text, options=self.options)[expression]
+        run(self.schedule.grid or grid, self.schedule.block or block, arguments, self.schedule)
 
 
 def why_not() -> str | None:
@@ -157,9 +169,8 @@ def why_not() -> str | None:
 @functools.cache
 def siblings(kernel: Kernel, expression: str) -> tuple[str, ...]:
     """Return what to compile in one go with an expression: the file's other instantiations, if the doors list them."""
-    modules = [f"crossbow_lab.kernels.{name}" for name in ("averaging", "batches", "landscape")]
-    doors = [importlib.import_module(name) for name in modules if importlib.util.find_spec(name)]
-    known = [k.expression(t) for module in doors for k, t in module.variants() if k.file == kernel.file]
+    variants = [*averaging.variants(), *batches.variants(), *landscape.variants()]
+    known = [own.expression(template) for own, template in variants if own.file == kernel.file]
     return tuple(known) if expression in known else (expression,)
 
 
@@ -182,15 +193,13 @@ def build(
 
     Raises
     ------
-    EmulationError
+    CompilationError
         If it doesn't compile.
     """
-    # An anonymous namespace keeps shared variables of templates out of COMDAT sections, where they can't be named.
     unit = "\n".join(
         (
-            '#include "cuda_emulator.h"\n#include "cuda_fp16.h"\n#include "cuda_bf16.h"\nnamespace {',
+            '#include "cuda_emulator.h"\n#include "cuda_fp16.h"\n#include "cuda_bf16.h"',
             source(file) if text is None else f'#line 1 "{file}"\n{text}',
-            "}",
             *(f"EMULATE({number}, {expression})" for number, expression in enumerate(expressions)),
         )
     )
@@ -199,7 +208,7 @@ def build(
     library = _folder() / f"{Path(file).stem}-{hashlib.sha256(key.encode()).hexdigest()[:20]}.so"
     if not library.exists():
         _compile(unit, library, options)
-    loaded = ctypes.CDLL(str(library))
+    loaded = ctypes.PyDLL(str(library))  # holds Python's lock: there is one scheduler, for whichever thread launches
     loaded.emulated_failure.restype = ctypes.c_char_p
     return {
         expression: Emulated(
@@ -244,7 +253,7 @@ def _compile(unit: str, library: Path, options: Iterable[str]) -> None:
         command = ["g++", *OPTIONS, *options, f"-I{HEADERS}", str(path), "-o", f"{scratch}/kernels.so"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise EmulationError(f"{' '.join(command)}\n{done.stderr}")
+            raise CompilationError(f"{' '.join(command)}\n{done.stderr}")
         Path(scratch, "kernels.so").replace(library)
 
 

@@ -23,8 +23,7 @@
 #define __host__
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
-// All shared variables lie in one section, so that it can be filled before every block.
-#define __shared__ static __attribute__((section("emulated_shared")))
+#define __shared__ static thread_local  // see Shared
 
 struct alignas(8) float2 {
   float x, y;

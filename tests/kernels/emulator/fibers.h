@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
+#include <link.h>
 #include <sys/mman.h>
 #include <utility>
 
@@ -13,11 +14,8 @@ struct uint3 {
   unsigned x, y, z;
 };
 
-extern "C" {
-extern char __start_emulated_shared[] __attribute__((weak, visibility("hidden")));
-extern char __stop_emulated_shared[] __attribute__((weak, visibility("hidden")));
-void emulator_switch(void **save_stack_pointer, void *load_stack_pointer) __attribute__((visibility("hidden")));
-}
+extern "C" void emulator_switch(void **save_stack_pointer, void *load_stack_pointer)
+    __attribute__((visibility("hidden")));
 
 // Saves the callee-saved registers on the running stack and restores those of the other one.
 asm(R"(
@@ -301,9 +299,30 @@ inline void run_lockstep() {
   }
 }
 
+// Shared variables are thread-local ones, because these lie together, those of templates too: in the library's block of
+// thread-local memory, which the dynamic loader knows.
+struct Shared {
+  char *start;
+  size_t n_bytes;
+};
+inline thread_local volatile char in_shared;
+inline Shared shared;
+
+inline int find_shared(dl_phdr_info *library, size_t, void *) {
+  in_shared = 0;  // the block is allocated when it is first used
+  const char *wanted = const_cast<char *>(&in_shared);
+  char *start = static_cast<char *>(library->dlpi_tls_data);
+  for (int i = 0; i < library->dlpi_phnum; ++i) {
+    const size_t n_bytes = library->dlpi_phdr[i].p_memsz;
+    if (library->dlpi_phdr[i].p_type != PT_TLS || wanted < start || wanted >= start + n_bytes) continue;
+    shared = {start, n_bytes};
+    return 1;
+  }
+  return 0;
+}
+
 inline void run_block(const Schedule &schedule) {
-  if (__start_emulated_shared != nullptr)
-    memset(__start_emulated_shared, 0xff, size_t(__stop_emulated_shared - __start_emulated_shared));  // NaN
+  memset(shared.start, 0xff, shared.n_bytes);  // NaN
   for (unsigned thread = 0; thread < n_threads; ++thread) start(thread);
   do {
     if (schedule.threads == 3)
@@ -335,11 +354,14 @@ inline int launch(void (*kernel)(void *), void *arguments, const unsigned *grid,
   constexpr unsigned kFlush = 0x8040;  // flush to zero, denormals are zero
   const int faults[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE};
   failure[0] = 0;
+  if (block[0] * block[1] * block[2] - 1 >= kMaxThreads || grid[0] - 1 >= 0x7fffffffu)
+    return snprintf(failure, sizeof failure, "no GPU takes %u blocks of %u threads", grid[0], block[0]);
   grid_size = {grid[0], grid[1], grid[2]};
   block_size = {block[0], block[1], block[2]};
   n_threads = block[0] * block[1] * block[2];
   body = kernel;
   body_argument = arguments;
+  dl_iterate_phdr(find_shared, nullptr);
   random_state = schedule.seed;
   if (stacks == nullptr) {
     void *mapped = mmap(nullptr, kStackBytes * kMaxThreads, PROT_READ | PROT_WRITE,
