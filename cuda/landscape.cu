@@ -30,19 +30,6 @@
 // Reference: crossbow_lab.landscape.reference.simulate; surfaces: crossbow_lab.landscape.surfaces.
 #include "lanes.cuh"
 
-// SplitMix64's output mix (Steele, Lea, Flood, OOPSLA 2014).
-__device__ __forceinline__ unsigned long long mix(unsigned long long value) {
-  value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9ull;
-  value = (value ^ (value >> 27)) * 0x94D049BB133111EBull;
-  return value ^ (value >> 31);
-}
-
-// The counter-th 64 random bits of stream `key`: crossbow_lab.random.random_bits.
-__device__ __forceinline__ unsigned long long random_bits(long long key, long long counter) {
-  const unsigned long long golden = 0x9E3779B97F4A7C15ull;
-  return mix(mix((unsigned long long)counter * golden + (unsigned long long)key) + golden);
-}
-
 enum Algorithm { kSma, kEasgd, kSsgd };
 
 constexpr int kMostWarps = 16;
