@@ -19,6 +19,7 @@ _HOMES = {
     "Session": "session",
     "load_run": "runs",
     "record": "runs",
+    "replay": "dashboard",
     "run_notebook": "runs",
 }
 _PARTS = ("averaging", "kernels", "learners", "workloads", "session", "dashboard", "landscape", "runs", "errors")
@@ -39,6 +40,7 @@ __all__ = [
     "learners",
     "load_run",
     "record",
+    "replay",
     "run_notebook",
     "runs",
     "session",
@@ -47,6 +49,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from crossbow_lab.averaging import EASGD, SMA, SSGD
+    from crossbow_lab.dashboard import replay
     from crossbow_lab.runs import Run, load_run, record, run_notebook
     from crossbow_lab.session import Accuracy, Recipe, Session
 

@@ -104,6 +104,23 @@ def train(
 
 
 @app.command()
+def lab(
+    folder: Annotated[Path, typer.Argument(help="Your notebooks; the shipped ones are copied here.")] = Path(
+        "crossbow-notebooks"
+    ),
+    voila: Annotated[bool, typer.Option("--voila", help="Serve the dashboard as an app instead.")] = False,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open it in a browser.")] = True,
+    port: Annotated[int | None, typer.Option(help="Where it listens, on this machine only.")] = None,
+) -> None:
+    """Open JupyterLab on a folder of notebooks, the live dashboard among them. Ctrl-C ends it."""
+    from crossbow_lab.dashboard.lab import fill, serve
+
+    for path in fill(folder):
+        typer.echo(f"copied    {path}")
+    raise typer.Exit(serve(folder, voila=voila, browser=browser, port=port))
+
+
+@app.command()
 def data(data_dir: DataDir = None) -> None:
     """List the data sets: where they are, or how to get them."""
     from crossbow_lab.doctor import find_datasets

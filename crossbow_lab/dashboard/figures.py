@@ -87,7 +87,7 @@ def accuracy(histories: Histories, *, target: float | None = None, window: int =
         figure.update_xaxes(title_text=title, range=[0, _last(lines, x) / 0.6], row=1, col=column)
     figure.update_yaxes(range=shown, row=1, col=1)
     figure.update_yaxes(title_text="test accuracy of z (%)", row=1, col=1)
-    return _styled(figure)
+    return styled(figure)
 
 
 def throughput(histories: Histories) -> go.Figure:
@@ -116,7 +116,7 @@ def throughput(histories: Histories) -> go.Figure:
     _label_ends(figure, lines, "elapsed_s", "samples_per_s", 1, scale=1.0, row=_ROW * highest)
     figure.update_xaxes(title_text=_BY_SECONDS[1], range=[0, _last(lines, "elapsed_s") / 0.85])
     figure.update_yaxes(title_text="throughput (samples/s)", range=[0, highest])
-    return _styled(figure)
+    return styled(figure)
 
 
 def _lines(histories: Histories, *, needs: Sequence[str]) -> list[_Line]:
@@ -252,8 +252,8 @@ def _write(figure: go.Figure, line: _Line, text: str, x: float, y: float, column
     )
 
 
-def _styled(figure: go.Figure) -> go.Figure:
-    """Give a figure the look they all have."""
+def styled(figure: go.Figure, *, height: int = 460, font_px: int = _FONT_PX) -> go.Figure:
+    """Give a figure the look they all have; return it."""
     axis = {"showline": True, "linecolor": _INK, "gridcolor": _GRID, "zeroline": False, "ticks": "outside"}
     figure.update_xaxes(**axis, automargin=True)
     figure.update_yaxes(**axis, automargin=True)
@@ -261,7 +261,7 @@ def _styled(figure: go.Figure) -> go.Figure:
         template="none",
         paper_bgcolor="white",
         plot_bgcolor="white",
-        font={"family": "Helvetica, Arial, DejaVu Sans, sans-serif", "size": _FONT_PX, "color": _INK},
+        font={"family": "Helvetica, Arial, DejaVu Sans, sans-serif", "size": font_px, "color": _INK},
         margin={"l": 70, "r": 20, "t": 20, "b": 60},
-        height=460,
+        height=height,
     )

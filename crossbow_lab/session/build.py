@@ -74,16 +74,39 @@ def build(recipe: Recipe, own: Own) -> Built:
         raise ConfigurationError(f"augment is True, but {data.name} has no augmentation; leave it out")
     if recipe.augment is None:
         recipe = replace(recipe, augment=data.augmentation is not None)
-    has_dropout = _try_out(recipe, model, data, loss)
+    trainer = _make_trainer(recipe, model, data, loss, has_dropout=_try_out(recipe, model, data, loss))
+    _check_script(recipe, trainer)
+    return _with_executor(recipe, trainer)
+
+
+def rebuild(built: Built) -> Built:
+    """Return the same with a trainer that has trained nothing; what was adjusted before a checkpoint is dropped.
+
+    Raises
+    ------
+    ConfigurationError
+        If the initial weights are gone, or there is no memory for a second trainer beside the first.
+    """
+    old, recipe = built.trainer, built.recipe
+    model = old.work.model
+    if weights_sha256(model) != recipe.weights_sha256:
+        raise ConfigurationError(
+            f"the initial weights of {type(model).__name__} are gone: a checkpoint holds later ones only; make a new "
+            "session with the model that the first one was made with"
+        )
+    trainer = _make_trainer(recipe, model, old.data, old.loss, has_dropout=old.work.has_dropout)
+    return replace(built, trainer=trainer)
+
+
+def _make_trainer(recipe: Recipe, model: nn.Module, data: DataSet, loss: Loss, *, has_dropout: bool) -> Trainer:
+    """Return a trainer, or say that there is no memory for one."""
     try:
-        trainer = Trainer(recipe, model, data, loss, has_dropout=has_dropout)
+        return Trainer(recipe, model, data, loss, has_dropout=has_dropout)
     except (RuntimeError, MemoryError) as error:
         raise ConfigurationError(
             f"there is no memory for max_learners={recipe.max_learners} learners of {type(model).__name__} "
             f"({error}); lower max_learners"
         ) from error
-    _check_script(recipe, trainer)
-    return _with_executor(recipe, trainer)
 
 
 def _sources(recipe: Recipe, own: Own) -> tuple[DataSet, nn.Module, Loss]:

@@ -38,12 +38,13 @@ class Driver:
     Attributes
     ----------
     lock : held while it is decided who does something, never while training in the background.
+    is_closed : whether it is closed, for good.
     """
 
     def __init__(self, loop: Loop) -> None:
         self.lock = threading.RLock()
         self._loop = loop
-        self._is_active = self._is_closed = False
+        self._is_active = self.is_closed = False
         self._idle = threading.Event()
         self._idle.set()
         self._thread: threading.Thread | None = None
@@ -79,7 +80,7 @@ class Driver:
 
     def require_usable(self, what: str) -> None:
         """Refuse what makes no sense once a session has failed or is closed."""
-        if self._is_closed:
+        if self.is_closed:
             raise ConfigurationError(f"{what}() on a closed session; make a new one, or restore a checkpoint")
         if self._loop.state == "failed":
             raise self._refusal(what)
@@ -224,7 +225,7 @@ class Driver:
     def close(self) -> None:
         """Stop, for good."""
         self.stop()
-        self._is_closed = True
+        self.is_closed = True
 
     def wait(self, timeout_s: float | None = None) -> None:
         """Wait until nobody trains, or ``timeout_s`` passes."""

@@ -1,5 +1,6 @@
 """What happened: one row per evaluation, one per event, kept in memory and appended to disk as it happens."""
 
+import itertools
 import json
 import math
 import statistics
@@ -184,6 +185,12 @@ def _writing(path: Path | None) -> Iterator[None]:
             f"{path} can't be written ({error}). Nothing is lost: memory holds the record so far. Free space, then "
             "session.checkpoint(path), and Session.restore(path, folder=...) goes on"
         ) from error
+
+
+def next_folder(first: Path) -> Path:
+    """Return the first of ``first-2``, ``first-3`` and so on that isn't there."""
+    numbers = itertools.count(2)
+    return next(path for n in numbers if not (path := first.with_name(f"{first.name}-{n}")).exists())
 
 
 _KINDS: dict[str, type[Entry]] = {"history": Row, "learners": LearnerRow, "events": Event}

@@ -42,6 +42,7 @@ class Loop:
     ----------
     state : "ready", "running", "paused", "finished", "stopped" or "failed".
     error, traceback : why it failed, as texts; None if it didn't.
+    limits : where training stops, or stopped the last time.
     commands : what to do before the next iteration. Put into it from any thread, and from signal handlers.
     """
 
@@ -49,6 +50,7 @@ class Loop:
         self.trainer = built.trainer
         self.error: str | None = None
         self.traceback: str | None = None
+        self.limits = Limits()
         self.commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self.record = Record(folder, past.entries if past else None)
         self.observer = Observer(built.trainer, self.record, past.memory if past else None)
@@ -90,6 +92,7 @@ class Loop:
     def run(self, limits: Limits, progress: bool, at_end: str) -> None:
         """Train until a limit or a command to stop; leaves `state` saying which, ``at_end`` for a limit."""
         self._begin_or_end(trains=True)
+        self.limits = limits
         self._next_line_s = time.perf_counter() + _PROGRESS_EVERY_S
         if limits.until is not None and self.observer.has_reached(limits.until):
             self._ending = at_end

@@ -2,7 +2,7 @@
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -13,7 +13,8 @@ from crossbow_lab.session.evaluation import evaluate
 from crossbow_lab.session.fetch import Fetch
 from crossbow_lab.session.history import Event, LearnerRow, Record, Row, time_to_accuracy
 from crossbow_lab.session.instruments import REMEDIES, Clock, Losses, LossSums, Throughput
-from crossbow_lab.session.limits import Accuracy
+from crossbow_lab.session.limits import Accuracy, Limits
+from crossbow_lab.session.setting import Setting
 from crossbow_lab.session.trainer import Trainer
 
 _LOOK_EVERY_S = 0.05
@@ -35,6 +36,10 @@ class Snapshot:
         NaN until the learner has trained.
     test_accuracy : of z at the last evaluation; NaN before the first.
     learners, batch_size, learning_rate, algorithm, executor : the setting in force.
+    setting : the same as an object, with all of the algorithm.
+    epoch_samples : samples in an epoch.
+    has_accuracy : whether evaluations find a test accuracy.
+    limits : where training stops, or stopped the last time.
     requested : changes asked for that no iteration boundary has taken yet.
     error : why the session failed; None otherwise.
     """
@@ -55,6 +60,10 @@ class Snapshot:
     learning_rate: float
     algorithm: str
     executor: str
+    setting: Setting
+    epoch_samples: int
+    has_accuracy: bool
+    limits: Limits = field(default_factory=Limits)
     requested: tuple[tuple[str, object], ...] = ()
     error: str | None = None
 
@@ -247,6 +256,9 @@ class Observer:
             learning_rate=setting.learning_rate,
             algorithm=algorithm_name(setting.algorithm),
             executor=setting.executor,
+            setting=setting,
+            epoch_samples=trainer.batches.epoch_samples,
+            has_accuracy=trainer.data.test is not None and trainer.data.n_classes is not None,
         )
 
     def _check_finite(self, what: str, value: float) -> None:

@@ -1,11 +1,13 @@
-"""Turns what a user gives a new session into a recipe, and the objects that a recipe can't hold."""
+"""Turns what a user gives a session into what it is made of: arguments into a recipe, a checkpoint into a trainer."""
 
 import numbers
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from crossbow_lab.errors import ConfigurationError, nearest
-from crossbow_lab.session.build import Own
+from crossbow_lab.session import checkpoint as checkpoints
+from crossbow_lab.session.build import Built, Own, build
 from crossbow_lab.session.recipe import Recipe
 from crossbow_lab.session.sources import name_of
 
@@ -68,6 +70,24 @@ def read_arguments(arguments: dict[str, Any]) -> tuple[Recipe, Own]:
     if arguments["own_model"] is not None:
         raise ConfigurationError("own_model goes with a recipe; give the model itself as model")
     return _new_recipe(model, dataset, loss, given), own
+
+
+def rebuild_from(path: Path, own: Own) -> tuple[Built, checkpoints.Checkpoint]:
+    """Return what a checkpoint was made of, as it was then, and the rest of the checkpoint.
+
+    Its recipe is that of the start, without the adjustments made since.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is damaged, cut short, or written by a newer version.
+    """
+    past = checkpoints.read(path)
+    # The weights of the user's own module are whatever they are: the checkpoint has those that count.
+    built = build(past.recipe if own.model is None else replace(past.recipe, weights_sha256=""), own)
+    checkpoints.load(path, built.trainer, past)
+    start = replace(built.recipe, weights_sha256=past.recipe.weights_sha256, adjustments=(), iterations=None)
+    return replace(built, recipe=start), past
 
 
 def _new_recipe(model: Any, dataset: Any, loss: Any, given: dict[str, Any]) -> Recipe:

@@ -28,6 +28,18 @@ def _short(epochs: float) -> str:
 
 def _time_left(now: Snapshot, limits: Limits) -> str:
     """Estimate the time to the nearest limit from the share that is done."""
+    left_s = seconds_left(now, limits)
+    return "" if left_s is None else f"at most {left_s:.0f} s left"
+
+
+def seconds_left(now: Snapshot, limits: Limits) -> float | None:
+    """Return about how long training still takes at most; None where nothing says so."""
+    share = share_done(now, limits)
+    return now.elapsed_s * (1 / share - 1) if share and share < 1 else None
+
+
+def share_done(now: Snapshot, limits: Limits) -> float | None:
+    """Return how much of the way to the nearest limit is done, counted from the session's start; None without limit."""
     shares = [
         done / limit
         for done, limit in (
@@ -37,5 +49,4 @@ def _time_left(now: Snapshot, limits: Limits) -> str:
         )
         if limit
     ]
-    share = max(shares, default=0.0)
-    return f"at most {now.elapsed_s * (1 / share - 1):.0f} s left" if 0 < share < 1 else ""
+    return min(1.0, max(shares)) if shares else None

@@ -4,27 +4,30 @@ One thread at a time trains. Everybody else talks to it through a queue of comma
 only, and reads an immutable snapshot that it replaces about every 50 ms.
 """
 
+import threading
 from collections.abc import Callable
-from concurrent.futures import Future
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Never
+from typing import TYPE_CHECKING, Any, Never
 
 import pandas as pd
 from torch import nn
 
 from crossbow_lab.averaging import Algorithm
 from crossbow_lab.errors import ConfigurationError
-from crossbow_lab.session import checkpoint as checkpoints
-from crossbow_lab.session.build import Built, Own, build
+from crossbow_lab.session.build import Built, Own, build, rebuild
+from crossbow_lab.session.checkpoint import Checkpoint
 from crossbow_lab.session.driver import Driver
-from crossbow_lab.session.history import time_to_accuracy
+from crossbow_lab.session.history import Record, next_folder, time_to_accuracy
 from crossbow_lab.session.limits import Accuracy, TimeToAccuracy
 from crossbow_lab.session.loop import Loop
 from crossbow_lab.session.observer import Snapshot
-from crossbow_lab.session.opening import read_arguments
+from crossbow_lab.session.opening import read_arguments, rebuild_from
 from crossbow_lab.session.recipe import Recipe
+from crossbow_lab.session.requests import Requests
+
+if TYPE_CHECKING:
+    from crossbow_lab.dashboard import Dashboard
 
 Model = str | nn.Module | Callable[[], nn.Module]
 
@@ -41,38 +44,24 @@ class Session:
     dataset : str or data
         A name ("digits", "mnist", "fashion-mnist", "cifar-10", "cifar-100"), ``(inputs, targets)``, or
         ``(train, test)`` of such pairs or of map-style torch Datasets.
-    algorithm : SMA | EASGD | SSGD
-        By default ``SMA()``.
-    learners : int
-        k >= 1, model replicas on the device; by default 4.
-    batch_size : int
-        b >= 1, samples per learner per iteration; by default 16. S-SGD takes batches of learners x batch_size.
-    learning_rate : float > 0
-        By default 0.05.
-    seed : int >= 0
-        By default 0.
+    algorithm : SMA | EASGD | SSGD; by default ``SMA()``
+    learners : k >= 1, model replicas on the device; by default 4
+    batch_size : b >= 1, samples per learner per iteration; by default 16. S-SGD takes batches of learners x batch_size
+    learning_rate : greater than 0; by default 0.05
+    seed : int >= 0; by default 0
     learning_rate_steps : tuple of (epoch, learning rate)
         From that epoch on, that rate; SMA restarts averaging at each. By default none.
-    weight_decay : float >= 0
-        By default 0.
-    loss : "cross_entropy", "mse", or a function of (output, target) that returns one number
-        By default cross entropy.
+    weight_decay : float >= 0; by default 0
+    loss : "cross_entropy", "mse", or a function of (output, target) that returns one number; by default the first
     executor : "auto", "loop", "fused", or on CUDA "streams"
         By default "auto": measures, and says what it chose.
-    device, dtype : "cpu" or "cuda:0"; "float32" or "float64"
-        By default the first of each.
-    amp : bool
-        Mixed precision: passes in bfloat16 where that is safe, weights and averaging in float32; by default False.
-    augment : bool or None
-        None: as the data set says.
-    batch_norm : "average" or "recalibrate"
-        Where z's batch-norm statistics come from; by default the learners' average.
-    evaluate_every : float > 0
-        Epochs between evaluations of z; by default 1.
-    max_learners : int or None
-        Rows of the bank; None: 64, or ``learners`` if more.
-    threads : int or None
-        CPU threads; None: as torch has, or what ``executor="auto"`` finds faster.
+    device, dtype : "cpu" or "cuda:0"; "float32" or "float64"; by default the first of each
+    amp : mixed precision: passes in bfloat16 where that is safe, weights and averaging in float32; by default False
+    augment : bool, or None: as the data set says
+    batch_norm : where z's batch-norm statistics come from: "average" of the learners' (by default), or "recalibrate"
+    evaluate_every : epochs between evaluations of z; by default 1
+    max_learners : rows of the bank; None: 64, or ``learners`` if more
+    threads : CPU threads; None: as torch has, or what ``executor="auto"`` finds faster
     data_dir : folder with data sets; None: ``CROSSBOW_DATA``, else the user's cache
     folder : where history, events and recipe are written as they happen; None: memory only
         A new one, or one without a session's record.
@@ -125,12 +114,17 @@ class Session:
         recipe, own = read_arguments(locals().copy())
         self._open(build(recipe, own), folder, None)
 
-    def _open(self, built: Built, folder: str | Path | None, past: checkpoints.Checkpoint | None) -> None:
+    def _open(self, built: Built, folder: str | Path | None, past: Checkpoint | None) -> None:
+        """Get ready to train for the first time."""
+        self._folder, self._resetting = None if folder is None else Path(folder), threading.Lock()
+        self._begin(built, self._folder, past)
+
+    def _begin(self, built: Built, folder: Path | None, past: Checkpoint | None) -> None:
         """Get ready to train; an executor that can't run the model says so now."""
         built.trainer.prepare_step(built.trainer.setting)
-        self._loop = Loop(built, None if folder is None else Path(folder), past)
-        self._driver = Driver(self._loop)
-        self._requests: list[tuple[Future[None], dict[str, Any]]] = []
+        loop = Loop(built, folder, past)
+        driver = Driver(loop)
+        self._built, self._loop, self._driver, self._requests = built, loop, driver, Requests(loop, driver)
 
     # ---- training -------------------------------------------------------------------------------------------
 
@@ -142,20 +136,16 @@ class Session:
         until: Accuracy | float | None = None,
         progress: bool = False,
     ) -> "Session":
-        """Train in the foreground, from now until the first limit is reached.
+        """Train in the foreground, from now until the first limit is reached; return the session itself.
 
-        Ctrl-C stops between two iterations, and the session can go on afterwards; a second one stops at once, and
-        the session has failed.
+        Without limits, a session made from a recipe runs to where the recipe ends. Ctrl-C stops between two
+        iterations, and the session can go on afterwards; a second one stops at once, and the session has failed.
 
         Parameters
         ----------
         epochs, iterations, seconds : counted from now; seconds of training time.
         until : target accuracy. Alone it is no bound: give another limit beside it.
         progress : print a line at most every two seconds.
-
-        Returns
-        -------
-        The session itself. Without limits, a session made from a recipe runs to where the recipe ends.
 
         Raises
         ------
@@ -174,10 +164,7 @@ class Session:
         seconds: float | None = None,
         until: Accuracy | float | None = None,
     ) -> "Session":
-        """Train in the background, until a limit (as in `run`), `stop`, or without end.
-
-        Returns the session at once.
-        """
+        """Train in the background, until a limit (as in `run`), `stop`, or without end; return at once."""
         limits = self._driver.begin(
             "start", is_needed=False, epochs=epochs, iterations=iterations, seconds=seconds, until=until
         )
@@ -193,20 +180,30 @@ class Session:
         self._driver.resume()
 
     def stop(self) -> None:
-        """Stop before the next iteration, and wait until training has stopped and z has been evaluated.
-
-        Does nothing where nothing is to be stopped.
-        """
+        """Stop, if it trains, before the next iteration; wait until training has stopped and z has been evaluated."""
         self._driver.stop()
 
-    def step(self, n: int = 1) -> None:
-        """Train ``n`` iterations, then pause. Returns when they are done.
+    def run_live(
+        self,
+        epochs: float | None = None,
+        iterations: int | None = None,
+        seconds: float | None = None,
+        until: Accuracy | float | None = None,
+        ui: str = "auto",
+    ) -> "Session":
+        """Show the dashboard, and train as `run` does while this cell keeps it up to date.
 
-        Raises
-        ------
-        ConfigurationError
-            If the session is running; pause it first.
+        For places that show nothing from the background, such as Colab. Without widgets (see `dashboard`) it prints
+        lines of progress instead, and shows a static report at the end.
         """
+        # Upwards in the layers, so only when it is asked for: a session needs no widgets.
+        from crossbow_lab.dashboard import run_live
+
+        run_live(self, ui=ui, epochs=epochs, iterations=iterations, seconds=seconds, until=until)
+        return self
+
+    def step(self, n: int = 1) -> None:
+        """Train ``n`` iterations, then pause; return when they are done. Refused while it runs: pause it first."""
         self._driver.step(n)
 
     def wait(self, timeout_s: float | None = None) -> str:
@@ -232,24 +229,33 @@ class Session:
         ConfigurationError
             If a value can't be; nothing changes then.
         """
-        trainer = self._loop.trainer
-        with self._driver.lock:
-            self._driver.require_usable("adjust")
-            self._requests = [request for request in self._requests if not request[0].done()]
-            setting = trainer.setting
-            for _, earlier in self._requests:
-                with suppress(ConfigurationError):
-                    setting = trainer.check(earlier, setting)
-            trainer.check(changes, setting)
-            future = self._driver.ask(lambda: self._loop.adjust(changes), is_vital=True)
-            self._requests = [*self._requests, (future, changes)]
-            waits = self._driver.takes_at_once
-        if waits:
-            future.result()
+        self._requests.ask(changes)
 
     def restart_averaging(self) -> None:
         """Set all learners to z and clear all momentum, before the next iteration."""
         self.adjust(restart=True)
+
+    def reset(self) -> "Session":
+        """Begin again: the same recipe and seed from the start, without the adjustments made since.
+
+        Stops training first. The record goes on in a new folder beside the first, ``folder-2``, ``folder-3`` and so
+        on; the old one stays as it is.
+
+        Raises
+        ------
+        ConfigurationError
+            If the session is closed, its initial weights are gone (it was restored with a model of your own), or
+            there is no memory for new learners beside the old.
+        """
+        with self._resetting:
+            if self._driver.is_closed:
+                raise ConfigurationError("reset() on a closed session; make a new one, or restore a checkpoint")
+            self._driver.stop()
+            driver, record = self._driver, self._loop.record
+            self._begin(rebuild(self._built), None if self._folder is None else next_folder(self._folder), None)
+            driver.close()
+            record.close()
+        return self
 
     # ---- looking --------------------------------------------------------------------------------------------
 
@@ -261,16 +267,10 @@ class Session:
     @property
     def snapshot(self) -> Snapshot:
         """How the session stands: immutable, about 50 ms old at most while training. Never waits."""
-        requested: dict[str, object] = {}
-        for future, changes in self._requests:
-            if not future.done():
-                requested |= changes
-        return replace(
-            self._loop.observer.snapshot,
-            state=self.state,
-            requested=tuple(requested.items()),
-            error=self.error,
-        )
+        loop, requests = self._loop, self._requests
+        requested = requests.pending  # first: what is taken meanwhile is then in the setting, or still in here
+        now = loop.observer.snapshot
+        return replace(now, state=loop.state, limits=loop.limits, requested=requested, error=loop.error)
 
     @property
     def error(self) -> str | None:
@@ -281,6 +281,11 @@ class Session:
     def traceback(self) -> str | None:
         """The traceback of the failure; None if there was none."""
         return self._loop.traceback
+
+    @property
+    def record(self) -> Record:
+        """What happened, entry by entry, as it grows; `reset` begins another. `history` and `events` are its tables."""
+        return self._loop.record
 
     @property
     def history(self) -> pd.DataFrame:
@@ -303,14 +308,11 @@ class Session:
         return self._loop.recipe()
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 of z: two equal runs print the same.
-
-        Waits for the iteration, or the evaluation, that is under way; so do `central_model` and `checkpoint`.
-        """
+        """Return the SHA-256 of z, once the present iteration is done: two equal runs print the same."""
         return self._driver.ask_and_wait(self._loop.trainer.fingerprint)
 
     def central_model(self) -> nn.Module:
-        """Return z as an ordinary module in evaluation mode, a copy of its own."""
+        """Return z, once the present iteration is done, as an ordinary module in evaluation mode, a copy of its own."""
         return self._driver.ask_and_wait(self._loop.trainer.central_model)
 
     def time_to_accuracy(self, target: float | Accuracy, window: int = 5) -> TimeToAccuracy | None:
@@ -321,15 +323,27 @@ class Session:
         goal = target if isinstance(target, Accuracy) else Accuracy(target, window)
         return time_to_accuracy(list(self._loop.record.rows.entries), goal)
 
+    def dashboard(
+        self, target: Accuracy | float | None = None, ui: str = "auto", rate_hz: float | None = None
+    ) -> "Dashboard":
+        """Show live plots and controls under this cell; called again, another view of the same ones.
+
+        Parameters
+        ----------
+        target : test accuracy that is drawn, and to which time is taken; None: as before, at first none.
+        ui : "live"; "off" for a static report of what there is; "auto": off where ``CROSSBOW_HEADLESS`` is 1.
+        rate_hz : updates a second; None: as before, at first 10.
+        """
+        from crossbow_lab.dashboard import open_dashboard  # upwards in the layers, as in `run_live`
+
+        return open_dashboard(self, target=target, ui=ui, rate_hz=rate_hz)
+
     # ---- keeping --------------------------------------------------------------------------------------------
 
     def checkpoint(self, path: str | Path) -> Path:
         """Write everything needed to go on to the same bits into one safetensors file; return its path.
 
-        Raises
-        ------
-        CheckpointError
-            If the file can't be written, or training has diverged.
+        Raises CheckpointError if the file can't be written, or training has diverged.
         """
         return self._driver.ask_and_wait(lambda: self._loop.save(Path(path)))
 
@@ -345,7 +359,7 @@ class Session:
         folder: str | Path | None = None,
         allow_imports: bool = False,
     ) -> "Session":
-        """Go on from a checkpoint, bit for bit as if it had never been interrupted.
+        """Return a paused session that goes on from a checkpoint bit for bit, as if never interrupted.
 
         Parameters
         ----------
@@ -353,23 +367,15 @@ class Session:
             matter, but for those that aren't trained.
         data_dir, folder, allow_imports : as in `Session`; the folder gets the whole record.
 
-        Returns
-        -------
-        A paused session.
-
         Raises
         ------
         CheckpointError
             If the file is damaged, cut short, or written by a newer version.
         """
-        past = checkpoints.read(Path(path))
         own = Own(own_model, dataset, loss, None if data_dir is None else str(data_dir), allow_imports)
-        recipe = past.recipe if own_model is None else replace(past.recipe, weights_sha256="")
-        built = build(recipe, own)
-        checkpoints.load(Path(path), built.trainer, past)
-        recipe = replace(built.recipe, weights_sha256=past.recipe.weights_sha256)
+        built, past = rebuild_from(Path(path), own)
         session = cls.__new__(cls)
-        session._open(replace(built, recipe=recipe), folder, past)
+        session._open(built, folder, past)
         return session
 
     def close(self) -> None:

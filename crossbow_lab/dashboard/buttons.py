@@ -1,0 +1,127 @@
+"""The buttons that start, pause and end training, and keep what there is."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import ipywidgets
+
+from crossbow_lab.dashboard.actions import Actions
+from crossbow_lab.dashboard.recipe_button import RecipeButton
+from crossbow_lab.dashboard.recorded import save
+from crossbow_lab.session import Session
+
+_FITS = {
+    "start": ("ready", "finished", "stopped"),
+    "pause": ("running",),
+    "resume": ("paused",),
+    "step": ("ready", "paused", "finished", "stopped"),
+    "step10": ("ready", "paused", "finished", "stopped"),
+    "stop": ("running", "paused"),
+    "restart": ("ready", "running", "paused", "finished", "stopped"),
+    "reset": ("ready", "running", "paused", "finished", "stopped", "failed"),
+    "checkpoint": ("ready", "running", "paused", "finished", "stopped"),
+    "save": ("ready", "running", "paused", "finished", "stopped", "failed"),
+}
+_PALE = "cb-pale"
+
+
+class Buttons:
+    """The row of buttons.
+
+    One that makes no sense at present is pale, yet can be pressed: it says why not, and keyboards don't lose their
+    place, as they would on a button that is disabled.
+
+    Parameters
+    ----------
+    session : what they act on.
+    actions : does what takes a while, and says what came of it.
+    beside : widgets that stand after the buttons.
+
+    Attributes
+    ----------
+    box : the widget that holds them.
+    """
+
+    def __init__(self, session: Session, actions: Actions, beside: Sequence[ipywidgets.Widget] = ()) -> None:
+        self._session, self._actions = session, actions
+        self._shown = ""
+        self._buttons = {
+            "start": _button("start", "start", "Train in the background, until it is stopped"),
+            "pause": _button("pause", "pause", "Pause before the next iteration"),
+            "resume": _button("resume", "resume", "Go on after a pause"),
+            "step": _button("step", "step", "Train one iteration, then pause"),
+            "step10": _button("step10", "step ×10", "Train ten iterations, then pause"),
+            "stop": _button("stop", "stop", "Stop, and evaluate the central average model"),
+            "restart": _button("restart", "restart averaging", "Set all learners to z and clear all momentum"),
+            "reset": _button("reset", "reset", "Begin again with the same seed, adjustments dropped"),
+            "checkpoint": _button("checkpoint", "checkpoint", "Write all that is needed to go on another day"),
+            "save": _button("save", "save run", "Write history, events and recipe, for cb.replay(folder)"),
+        }
+        self.recipe = RecipeButton(lambda: session.recipe.to_json())
+        for name, action in self._on_click().items():
+            self._buttons[name].on_click(action)
+        self.box = ipywidgets.HBox([*self._buttons.values(), self.recipe, *beside]).add_class("cb-buttons")
+
+    def show(self, state: str) -> None:
+        """Make pale what makes no sense in this state."""
+        if state != self._shown:
+            self._shown = state
+            for name, button in self._buttons.items():
+                change = button.remove_class if state in _FITS[name] else button.add_class
+                change(_PALE)
+
+    def _on_click(self) -> dict[str, Callable[[object], None]]:
+        """Return what each button does: at once what returns at once, later what waits for training."""
+        session, actions = self._session, self._actions
+
+        def at_once(action: Callable[[], object]) -> Callable[[object], None]:
+            return lambda _: actions.at_once(action)
+
+        def later(doing: str, action: Callable[[], str]) -> Callable[[object], None]:
+            return lambda _: actions.later(doing, action)
+
+        return {
+            "start": at_once(lambda: session.start()),
+            "pause": at_once(lambda: session.pause()),
+            "resume": at_once(lambda: session.resume()),
+            "restart": at_once(lambda: session.restart_averaging()),
+            "step": later("one iteration", lambda: self._step(1)),
+            "step10": later("ten iterations", lambda: self._step(10)),
+            "stop": later("stopping", self._stop),
+            "reset": later("resetting", self._reset),
+            "checkpoint": later("writing a checkpoint", self._checkpoint),
+            "save": later("saving", self._save),
+        }
+
+    def _step(self, n: int) -> str:
+        """Train a few iterations."""
+        self._session.step(n)
+        return ""
+
+    def _stop(self) -> str:
+        """Stop."""
+        self._session.stop()
+        return ""
+
+    def _reset(self) -> str:
+        """Begin again."""
+        before = self._session.record.folder
+        folder = self._session.reset().record.folder
+        return "" if folder is None else f"begun again in {folder}; {before} stays as it is"
+
+    def _checkpoint(self) -> str:
+        """Write a checkpoint into the session's folder, or the working folder."""
+        name = f"iteration-{self._session.snapshot.iteration}-{datetime.now():%H%M%S}.safetensors"
+        folder = self._session.record.folder or Path("crossbow-checkpoints").resolve()
+        return f"written: {self._session.checkpoint(folder / name)}; cb.Session.restore goes on from it"
+
+    def _save(self) -> str:
+        """Write the record into a new folder."""
+        folder = Path("crossbow-runs").resolve() / f"{datetime.now():%Y%m%dT%H%M%S}"
+        return f"saved: {save(self._session, folder)}; cb.replay shows it again"
+
+
+def _button(name: str, label: str, tooltip: str) -> ipywidgets.Button:
+    """Return a button."""
+    return ipywidgets.Button(description=label, tooltip=tooltip).add_class(f"cb-{name}")

@@ -1,0 +1,71 @@
+"""Opens JupyterLab on a folder of notebooks, or serves the dashboard as an app: on this machine alone, with a token."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from crossbow_lab.errors import ConfigurationError
+from crossbow_lab.resources import resource
+
+_ASSETS = Path(__file__).parent / "assets"
+_NOT_IN_VOILA = "@jupyter-notebook/lab-extension"  # where Notebook 7 is installed too, it fails in Voila's page
+_APP = _ASSETS / "dashboard.ipynb"
+
+
+def fill(folder: Path) -> list[Path]:
+    """Copy the shipped notebooks into a folder; return those that weren't there yet.
+
+    A notebook that is there stays as it is: it may have been worked on.
+
+    Raises
+    ------
+    ConfigurationError
+        If the folder can't be written to.
+    """
+    shipped = [_APP, *sorted(resource("notebooks").glob("*.ipynb"))]
+    new = [path for path in shipped if not (folder / path.name).exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in new:
+            shutil.copyfile(path, folder / path.name)
+    except OSError as error:
+        raise ConfigurationError(f"notebooks can't be copied to {folder} ({error}); give a folder of yours") from error
+    return [folder / path.name for path in new]
+
+
+def command(folder: Path, *, voila: bool, browser: bool, port: int | None) -> Sequence[str]:
+    """Return the command line that serves a folder. The server makes its own token, and prints it with its address.
+
+    Raises
+    ------
+    ConfigurationError
+        If the server isn't installed.
+    """
+    module = "voila" if voila else "jupyterlab"
+    if importlib.util.find_spec(module) is None:
+        raise ConfigurationError(f"{module} isn't installed; pip install 'crossbow-lab[lab]'")
+    options = ["--ServerApp.ip=127.0.0.1"]
+    if voila:
+        options = ["--Voila.ip=127.0.0.1", "--Voila.auto_token=True", "--template=crossbow-lab"]
+        options += [f"--VoilaConfiguration.extension_denylist={_NOT_IN_VOILA}"]
+    options += [] if browser else ["--no-browser"]
+    options += [] if port is None else [f"--port={port}"]
+    served = folder / _APP.name if voila else folder
+    return (sys.executable, "-m", module, *options, str(served))
+
+
+def serve(folder: Path, *, voila: bool, browser: bool, port: int | None) -> int:
+    """Serve a folder until the server is ended; return its exit code."""
+    # Notebooks find the Python that runs this, not one that the user's home names; Voila finds our template.
+    paths = os.pathsep.join(filter(None, (str(_ASSETS / "jupyter"), os.environ.get("JUPYTER_PATH"))))
+    environment = os.environ | {"JUPYTER_PREFER_ENV_PATH": "1", "JUPYTER_PATH": paths}
+    started = subprocess.Popen(command(folder, voila=voila, browser=browser, port=port), env=environment)  # noqa: S603
+    while True:
+        try:
+            return started.wait()
+        except KeyboardInterrupt:  # the server gets it too, and ends when it is ready to
+            continue
