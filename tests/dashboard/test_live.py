@@ -159,9 +159,12 @@ def test_the_buttons_do_what_they_say(opened: Any, wait_for: Any) -> None:
     wait_for(lambda: opened.state == "stopped")
     press("start")
     wait_for(lambda: opened.state == "running")
+    wait_for(lambda: opened.dashboard().live.board.length("test") > 0)
     press("reset")
     wait_for(lambda: opened.state == "ready" and opened.snapshot.iteration == 0)
     wait_for(lambda: opened.dashboard().live.board.length("test") == 0)
+    press("step")
+    wait_for(lambda: opened.dashboard().live.board.length("train") == 1)
 
 
 def test_a_button_that_makes_no_sense_is_pale_and_says_why_not(opened: Any, wait_for: Any) -> None:

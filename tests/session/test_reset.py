@@ -114,3 +114,22 @@ def test_a_user_s_own_module_begins_with_the_weights_that_it_had(make: Any, blob
     session = make(model, blobs)
     first = session.run(iterations=20).fingerprint()
     assert session.reset().run(iterations=20).fingerprint() == first
+
+
+def test_it_is_refused_from_inside_a_session_s_own_loss(make: Any, blobs: Any) -> None:
+    """Training would wait for itself; what was recorded stays."""
+    asked = []
+
+    def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        if asked:
+            asked[0].reset()
+        return torch.nn.functional.cross_entropy(outputs, targets)
+
+    session = make(torch.nn.Linear(5, 3), blobs, loss=loss)
+    session.run(iterations=3)
+    record = session.record
+    asked.append(session)
+    with pytest.raises(ConfigurationError, match="would wait for itself for ever"):
+        session.run(iterations=3)
+    assert session.record is record
+    assert session.state == "failed"
