@@ -6,6 +6,8 @@ from pathlib import Path
 from crossbow_lab.errors import ConfigurationError, nearest
 
 BENCH_NAMES = ("throughput", "memory", "overhead")
+BROWSER_NAMES = ("dashboard",)
+"""Parts that need a real browser, and are measured only where they are named."""
 CUDA_NAMES = ("kernels", "lenet", "resnet-32", "compiled", "averaging", "adjust", "host")
 """Parts of the bench of a GPU, in order; all together take less than eight minutes, none more than three."""
 
@@ -16,7 +18,7 @@ def run_bench(names: Sequence[str], json_path: Path | None, quick: bool) -> int:
     Parameters
     ----------
     names : sequence of str
-        Which of `BENCH_NAMES`; all when empty.
+        Which of `BENCH_NAMES`, all of those when empty; or of `BROWSER_NAMES`.
     json_path : Path or None
         Written after every measurement, so that a later failure loses nothing.
     quick : bool
@@ -31,8 +33,10 @@ def run_bench(names: Sequence[str], json_path: Path | None, quick: bool) -> int:
     ------
     ConfigurationError
         If a name is unknown; the nearest is named.
+    CrossbowError
+        If there is no browser; with what to install.
     """
-    _check(names, BENCH_NAMES)
+    _check(names, (*BENCH_NAMES, *BROWSER_NAMES))
     # Here, so that `crossbow-lab --help` needs no torch.
     from crossbow_lab.bench.suite import measure_all
 

@@ -1,6 +1,7 @@
 """A notebook in a page, and its kernel: what a user does with both, and what can be asked of them."""
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,6 +100,20 @@ class NotebookPage:
         """Return the value of an expression in the notebook's kernel; it must have a JSON form."""
         return json.loads(self.execute(f"import json; print(json.dumps({expression}))"))
 
+    def wait_in_kernel(self, condition: str) -> None:
+        """Wait until an expression is true in the notebook's kernel.
+
+        Raises
+        ------
+        CrossbowError
+            If it doesn't become true.
+        """
+        give_up_s = time.monotonic() + PATIENCE_MS / 1e3
+        while not self.ask(f"bool({condition})"):
+            if time.monotonic() > give_up_s:
+                raise CrossbowError(f"waited {PATIENCE_MS / 1e3:g} s in vain for {condition}")
+            self.page.wait_for_timeout(50)
+
     def wait_for(self, condition: str, argument: Any = None, *, timeout_ms: float = PATIENCE_MS) -> None:
         """Wait until a JavaScript function of one argument returns something true in the page."""
         self.page.wait_for_function(condition, arg=argument, timeout=timeout_ms)
@@ -139,14 +154,16 @@ def open_notebook(browser: "BrowserContext", server: Server, path: Path) -> Note
     return opened
 
 
-def write_notebook(path: Path, cells: Sequence[str]) -> Path:
-    """Write a notebook of code cells, and return its path."""
-    import nbformat
-
+def write_notebook(path: Path, cells: Sequence[str], *, parameters: str | None = None) -> Path:
+    """Write a notebook of code cells, with a cell of parameters before them if there is one; return its path."""
+    sources = [("parameters", parameters)] if parameters is not None else []
+    sources += [(f"cell-{number}", cell) for number, cell in enumerate(cells)]
+    code: dict[str, Any] = {"cell_type": "code", "execution_count": None, "outputs": []}
+    made = [
+        {**code, "id": name, "metadata": {"tags": [name]} if name == "parameters" else {}, "source": source}
+        for name, source in sources
+    ]
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    code = [nbformat.v4.new_code_cell(cell) for cell in cells]  # type: ignore[no-untyped-call]
-    made = nbformat.v4.new_notebook(  # type: ignore[no-untyped-call]
-        metadata={"kernelspec": kernel}, cells=code
-    )
-    nbformat.write(made, path)  # type: ignore[no-untyped-call]
+    notebook = {"cells": made, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
+    path.write_text(json.dumps(notebook), encoding="utf-8")
     return path

@@ -18,6 +18,8 @@ IMPORTS = "import crossbow_lab as cb\ncb.Session"
 
 
 def make_session(name: str = "session", **settings: Any) -> str:
-    """Return a cell that makes a session: `SMALL`, but for these settings."""
-    given = ", ".join(f"{setting}={value!r}" for setting, value in {**SMALL, **settings}.items())
+    """Return a cell that makes a session: `SMALL`, but for these settings; an algorithm is given as code."""
+    values = {setting: repr(value) for setting, value in {**SMALL, **settings}.items()}
+    values |= {"algorithm": settings["algorithm"]} if "algorithm" in settings else {}
+    given = ", ".join(f"{setting}={value}" for setting, value in values.items())
     return f"import crossbow_lab as cb\n{name} = cb.Session({given})"

@@ -6,16 +6,14 @@ from typing import Any
 
 from crossbow_lab.bench.browser_notebook import NotebookPage
 
-_PLOTS = """() => [...document.querySelectorAll(".cb-board .cb-plot")]
+PLOTS = """() => [...document.querySelectorAll(".cb-board .cb-plot")]
   .filter(({ dataset }) => dataset.kind !== "points")
   .map((plot) => {
     const traces = plot.querySelector(".js-plotly-plot")?.data ?? [];
     const starts = traces.filter(({ x }) => x?.length).map(({ x }) => x[0]);
     return [plot.dataset.title, +plot.dataset.rows, starts.length ? Math.min(...starts) : null];
   })"""
-_HAVE_ROWS = (
-    f"([n, rows]) => {{ const all = ({_PLOTS})(); return all.length === n && all.every((p) => p[1] >= rows); }}"
-)
+_HAVE_ROWS = f"([n, rows]) => {{ const all = ({PLOTS})(); return all.length === n && all.every((p) => p[1] >= rows); }}"
 RECEIVED = '() => [...document.querySelectorAll(".cb-board")].map(({ dataset }) => +dataset.rows)'
 _STATES = '() => [...document.querySelectorAll(".cb-status")].map(({ dataset }) => dataset.state)'
 PAGE = 'globalThis[Symbol.for("crossbow_lab.page")]'
@@ -45,7 +43,7 @@ class Seen:
 
 def plots(notebook: NotebookPage) -> list[Seen]:
     """Return the plots over the x axis, as they are drawn; those out of sight are as they were in sight."""
-    return [Seen(*plot) for plot in notebook.page.evaluate(_PLOTS)]
+    return [Seen(*plot) for plot in notebook.page.evaluate(PLOTS)]
 
 
 def wait_for_rows(notebook: NotebookPage, rows: int, *, n_plots: int = N_PLOTS) -> None:

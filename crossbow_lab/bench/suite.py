@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
+from crossbow_lab.bench.dashboard import QUICK_SIZES, Sizes, dashboard_tables, measure_dashboard
 from crossbow_lab.bench.machine import describe_machine
 from crossbow_lab.bench.measure import QUICK, Plan
 from crossbow_lab.bench.memory import Point, measure_memory, memory_tables
@@ -71,13 +72,20 @@ def _overhead(is_quick: bool, say: Say) -> dict[str, Any]:
     return measure_overhead(Plan(burst_s=0.5), say, n_processes=7)
 
 
+def _dashboard(is_quick: bool, say: Say) -> dict[str, Any]:
+    """Measure the live dashboard in a browser, each thing once when quick."""
+    return measure_dashboard(QUICK_SIZES if is_quick else Sizes(), say)
+
+
 _MEASURES: dict[str, Callable[[bool, Say], dict[str, Any]]] = {
     "throughput": _throughput,
     "memory": _memory,
     "overhead": _overhead,
+    "dashboard": _dashboard,
 }
 _TABLES: dict[str, Callable[[dict[str, Any]], list[Table]]] = {
     "throughput": throughput_tables,
     "memory": memory_tables,
     "overhead": overhead_tables,
+    "dashboard": dashboard_tables,
 }

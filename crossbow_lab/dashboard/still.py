@@ -8,15 +8,15 @@ import base64
 import io
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import plotly.graph_objects as go
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from PIL import Image
 
 from crossbow_lab.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _COLOURS = 128
 _WIDTH_PX = 1100
@@ -85,6 +85,10 @@ def static(figure: go.Figure, *, dots_per_px: float = _DOTS_PER_PX) -> Still:
                 f"a still picture holds scatter traces of lines or markers; got {trace.type!r} "
                 f"with mode {getattr(trace, 'mode', None)!r}"
             )
+    # Here, because it takes a second, for which a live dashboard would have to wait.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     height_px = figure.layout.height or 460
     size = (_WIDTH_PX / _PX_PER_INCH, height_px / _PX_PER_INCH)
     picture = Figure(figsize=size, dpi=_PX_PER_INCH * dots_per_px, layout="constrained")
@@ -99,8 +103,10 @@ def static(figure: go.Figure, *, dots_per_px: float = _DOTS_PER_PX) -> Still:
     return Still(figure, _as_png(picture), _in_words(figure))
 
 
-def _as_png(picture: Figure) -> bytes:
+def _as_png(picture: "Figure") -> bytes:
     """Draw a picture in few colours, which a figure has anyway: a third of the bytes."""
+    from PIL import Image
+
     file, small = io.BytesIO(), io.BytesIO()
     picture.savefig(file, format="png", facecolor="white")
     with Image.open(file) as drawn:
@@ -108,7 +114,7 @@ def _as_png(picture: Figure) -> bytes:
     return small.getvalue()
 
 
-def _panels(figure: go.Figure, picture: Figure) -> dict[str, Axes]:
+def _panels(figure: go.Figure, picture: "Figure") -> "dict[str, Axes]":
     """Make one set of axes for each of the figure's, side by side, by plotly's names x, x2, ..."""
     names = sorted(key for key in figure.layout.to_plotly_json() if key.startswith("xaxis"))
     made = picture.subplots(1, len(names), squeeze=False)[0]
@@ -135,7 +141,7 @@ def _panels(figure: go.Figure, picture: Figure) -> dict[str, Axes]:
     return panels
 
 
-def _draw_trace(axes: Axes, trace: Any) -> None:
+def _draw_trace(axes: "Axes", trace: Any) -> None:
     """Draw one trace of lines or markers."""
     if trace.mode == "lines":
         axes.plot(
@@ -161,7 +167,7 @@ def _draw_trace(axes: Axes, trace: Any) -> None:
     )
 
 
-def _draw_shape(axes: Axes, shape: Any) -> None:
+def _draw_shape(axes: "Axes", shape: Any) -> None:
     """Draw a straight line: across the panel, or between two points."""
     if shape.type != "line":
         raise ConfigurationError(f"a still picture holds lines; got a shape {shape.type!r}")
@@ -173,7 +179,7 @@ def _draw_shape(axes: Axes, shape: Any) -> None:
         axes.plot(*ends, color=shape.line.color, linewidth=width, linestyle=style, zorder=1.5)
 
 
-def _draw_note(axes: Axes, note: Any) -> None:
+def _draw_note(axes: "Axes", note: Any) -> None:
     """Write a text."""
     axes.text(
         note.x,

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 from browser_kernels import KERNELS
 
+from crossbow_lab.bench import dashboard_page as seen
 from crossbow_lab.bench.browser_notebook import NotebookPage, open_notebook, write_notebook
 from crossbow_lab.bench.browser_page import open_browser, what_is_missing
 from crossbow_lab.bench.browser_server import Server, serve
+from crossbow_lab.bench.dashboard_cells import make_session
 
 HERE = Path(__file__).parent
 Open = Callable[..., NotebookPage]
@@ -87,8 +89,23 @@ def open_cells(browser, lab) -> Iterator[Open]:
         yield opener
 
 
-@pytest.fixture(scope="module")
-def open_shared(browser, lab) -> Iterator[Open]:
-    """Give the same, for pages that a module's tests share."""
+@pytest.fixture(scope="session")
+def live(browser, lab, tmp_path_factory) -> Iterator[NotebookPage]:
+    """Open a notebook whose session trains without end; most tests share it, for opening one takes seconds."""
+    session = make_session(folder=str(tmp_path_factory.mktemp("session") / "record"))
     with opening(browser, lab) as opener:
-        yield opener
+        notebook = opener(session, "session.dashboard(target=0.9); session.start();")
+        notebook.run_all()
+        seen.wait_for_rows(notebook, 10)
+        yield notebook
+
+
+@pytest.fixture
+def running(live) -> NotebookPage:
+    """Give the page that is shared, with a session that runs as it did at first."""
+    live.execute("session.state == 'running' or session.reset().start()")
+    live.execute("session.adjust(algorithm=cb.SMA(), learners=2, batch_size=8, learning_rate=0.05)")
+    seen.wait_for_states(live, "running")
+    live.wait_in_kernel("not session.snapshot.requested and session.snapshot.learners == 2")
+    live.page.wait_for_timeout(400)  # until the controls show it
+    return live

@@ -4,7 +4,6 @@ import pytest
 
 from crossbow_lab.bench import dashboard_page as seen
 from crossbow_lab.bench.browser_notebook import NotebookPage
-from crossbow_lab.bench.dashboard_cells import make_session
 
 SLIDERS = {
     "n-learners": ("learners k", "session.snapshot.learners"),
@@ -20,37 +19,6 @@ CHOICES = {
     "executor": ("executor", "session.snapshot.executor"),
 }
 WAYS = ("keyboard", "mouse")
-
-
-@pytest.fixture(scope="module")
-def steered(open_shared, tmp_path_factory) -> NotebookPage:
-    """Open a notebook whose session trains without end."""
-    folder = tmp_path_factory.mktemp("session") / "record"
-    session = make_session(folder=str(folder))
-    notebook = open_shared(f"{session}\ndashboard = session.dashboard(target=0.9); session.start();")
-    notebook.run_all()
-    seen.wait_for_rows(notebook, 10)
-    return notebook
-
-
-@pytest.fixture
-def running(steered) -> NotebookPage:
-    """Give the page, with a session that runs as it did at first."""
-    steered.execute("session.state == 'running' or session.reset().start()")
-    steered.execute("session.adjust(algorithm=cb.SMA(), learners=2, batch_size=8, learning_rate=0.05)")
-    seen.wait_for_states(steered, "running")
-    wait_until(steered, "not session.snapshot.requested and session.snapshot.learners == 2")
-    steered.page.wait_for_timeout(500)  # until the controls show it
-    return steered
-
-
-def wait_until(notebook: NotebookPage, expression: str) -> None:
-    """Wait until something holds in the kernel."""
-    for _ in range(200):
-        if notebook.ask(f"bool({expression})"):
-            return
-        notebook.page.wait_for_timeout(50)
-    raise AssertionError(f"waited in vain for {expression}; {notebook.execute('print(session.snapshot)')}")
 
 
 def note(notebook: NotebookPage, name: str):
@@ -71,7 +39,7 @@ def test_slider_changes_what_is_in_force(running, name, way):
     else:
         seen.drag(running, name, (-3, -6, 6, 12, 18))
 
-    wait_until(running, f"{expression} != {before!r}")
+    running.wait_in_kernel(f"{expression} != {before!r}")
     running.page.wait_for_timeout(300)
     assert note(running, name).locator(".cb-refused, .cb-requested").count() == 0
     assert seen.states(running) == ["running"]
@@ -90,7 +58,7 @@ def test_choice_changes_what_is_in_force(running, name, way):
     else:
         choice.select_option(index=0 if choice.evaluate("select => select.selectedIndex") else 1)
 
-    wait_until(running, f"{expression} != {before!r}")
+    running.wait_in_kernel(f"{expression} != {before!r}")
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -103,9 +71,9 @@ def test_alpha_can_be_left_to_the_number_of_learners(running, way):
         box.press("Space") if way == "keyboard" else box.click()
 
     switch()
-    wait_until(running, f"{alpha} is not None")
+    running.wait_in_kernel(f"{alpha} is not None")
     switch()
-    wait_until(running, f"{alpha} is None")
+    running.wait_in_kernel(f"{alpha} is None")
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -116,7 +84,8 @@ def test_preset_says_why_and_changes_what_is_in_force(running, way):
         running.page.get_by_role("button", name="use preset"),
     )
     before = running.page.locator(".cb-why").inner_text()
-    number = choice.locator("option").all_text_contents().index("averaging too seldom")
+    names = choice.locator("option").evaluate_all("(options) => options.map(({ value }) => value)")
+    number = names.index("averaging too seldom")
 
     if way == "keyboard":
         choice.press("Home")
@@ -129,7 +98,7 @@ def test_preset_says_why_and_changes_what_is_in_force(running, way):
         running.page.wait_for_timeout(300)
         button.click()
 
-    wait_until(running, "session.snapshot.setting.algorithm.sync_period == 32")
+    running.wait_in_kernel("session.snapshot.setting.algorithm.sync_period == 32")
     assert "τ = 32" in running.page.locator(".cb-why").inner_text() != before
     choice.select_option(index=0)
 
@@ -147,13 +116,13 @@ def test_buttons_do_what_they_say(running, way):
     seen.wait_for_states(running, "paused")
     iteration = running.ask("session.snapshot.iteration")
     press("step")
-    wait_until(running, f"session.snapshot.iteration == {iteration + 1}")
+    running.wait_in_kernel(f"session.snapshot.iteration == {iteration + 1}")
     press("step ×10")
-    wait_until(running, f"session.snapshot.iteration == {iteration + 11} and session.state == 'paused'")
+    running.wait_in_kernel(f"session.snapshot.iteration == {iteration + 11} and session.state == 'paused'")
     press("resume")
     seen.wait_for_states(running, "running")
     press("restart averaging")
-    wait_until(running, "'restart' in list(session.events.kind)[-3:]")
+    running.wait_in_kernel("'restart' in list(session.events.kind)[-3:]")
     press("checkpoint")
     page.locator(".cb-message", has_text="written: ").wait_for()
     path = page.locator(".cb-message").inner_text().removeprefix("written: ").split(";")[0]
@@ -227,7 +196,7 @@ def test_paused_session_shows_a_requested_value_at_once(running):
 
     seen.handle(running, "n-learners").press("ArrowRight")
 
-    wait_until(running, "session.snapshot.learners == 3")
+    running.wait_in_kernel("session.snapshot.learners == 3")
     note(running, "n-learners").get_by_text("k·b = 24").wait_for()
     assert running.ask("session.snapshot.iteration") == iteration
 

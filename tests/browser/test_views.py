@@ -5,7 +5,6 @@ import itertools
 import pytest
 
 from crossbow_lab.bench import dashboard_page as seen
-from crossbow_lab.bench.browser_notebook import NotebookPage
 from crossbow_lab.bench.dashboard_cells import make_session
 
 PIECES = ".cb-buttons button, .cb-goal input, .cb-control, .cb-cell dt, .cb-cell dd, .cb-presets > *, .cb-plot, .cb-bar"
@@ -14,14 +13,14 @@ BOXES = f"""() => [...document.querySelectorAll("{PIECES}")].filter((piece) => p
   return [`${{piece.className}} ${{piece.textContent.slice(0, 20)}}`, left, top, right, bottom];
 }})"""
 
-
-@pytest.fixture(scope="module")
-def shown(open_shared) -> NotebookPage:
-    """Open a notebook with a session that trains."""
-    notebook = open_shared(make_session(max_learners=16), "dashboard = session.dashboard(target=0.9); session.start();")
-    notebook.run_all()
-    seen.wait_for_rows(notebook, 20)
-    return notebook
+COUNT = """
+import threading, ipywidgets
+from comm import get_comm_manager
+def left():
+    names = sorted(thread.name for thread in threading.enumerate() if thread.name.startswith("crossbow"))
+    return [names, len(ipywidgets.widgets.widget._instances), len(get_comm_manager().comms)]
+before = left()
+"""
 
 
 def overlaps(boxes: list[list]) -> list[tuple[str, str]]:
@@ -36,34 +35,34 @@ def overlaps(boxes: list[list]) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("width", [900, 1300, 1600])
-def test_nothing_overlaps_or_sticks_out(shown, width):
+def test_nothing_overlaps_or_sticks_out(running, width):
     """Buttons, controls, numbers and plots lie beside each other at any width, inside the cell."""
-    shown.page.set_viewport_size({"width": width, "height": 1900})
-    shown.page.wait_for_timeout(700)
+    running.page.set_viewport_size({"width": width, "height": 1900})
+    running.page.wait_for_timeout(700)
 
-    assert overlaps(shown.page.evaluate(BOXES)) == []
+    assert overlaps(running.page.evaluate(BOXES)) == []
     excess = "(root) => root.scrollWidth - root.clientWidth"
-    assert shown.page.locator(".cb-dashboard").evaluate(excess) <= 1
-    columns = len({round(box["x"]) for plot in shown.page.locator(".cb-plot").all() if (box := plot.bounding_box())})
+    assert running.page.locator(".cb-dashboard").evaluate(excess) <= 1
+    columns = len({round(box["x"]) for plot in running.page.locator(".cb-plot").all() if (box := plot.bounding_box())})
     assert columns == (1 if width == 900 else 2)
-    shown.page.set_viewport_size({"width": 1300, "height": 1900})
+    running.page.set_viewport_size({"width": 1300, "height": 1900})
 
 
-def test_nothing_jumps_while_numbers_change(shown):
+def test_nothing_jumps_while_numbers_change(running):
     """The plots stay where they are, however long the numbers become."""
     tops = set()
     for _ in range(8):
         tops.add(
-            shown.page.evaluate("() => Math.round(document.querySelector('.cb-board').getBoundingClientRect().top)")
+            running.page.evaluate("() => Math.round(document.querySelector('.cb-board').getBoundingClientRect().top)")
         )
-        shown.page.wait_for_timeout(150)
+        running.page.wait_for_timeout(150)
     assert len(tops) == 1
 
 
-def test_controls_have_names_for_screen_readers(shown):
+def test_controls_have_names_for_screen_readers(running):
     """Whatever can be focused says what it is."""
     focusable = "input, select, textarea, button, [role=slider], [role=progressbar], [role=img]"
-    unnamed = shown.page.locator(".cb-dashboard").evaluate(
+    unnamed = running.page.locator(".cb-dashboard").evaluate(
         """(root, focusable) => [...root.querySelectorAll(focusable)].filter((piece) => {
           const labels = [...(piece.labels ?? [])].map((label) => label.textContent).join("");
           const by = document.getElementById(piece.getAttribute("aria-labelledby") ?? "")?.textContent;
@@ -73,13 +72,13 @@ def test_controls_have_names_for_screen_readers(shown):
         focusable,
     )
     assert unnamed == []
-    assert "Latest" in shown.page.locator(".cb-plot[data-title=Loss] [role=img]").get_attribute("aria-label")
+    assert "Latest" in running.page.locator(".cb-plot[data-title=Loss] [role=img]").get_attribute("aria-label")
 
 
-def test_marks_are_on_every_plot_over_the_x_axis(shown):
+def test_marks_are_on_every_plot_over_the_x_axis(running):
     """An adjustment is a labelled line on each of them."""
-    shown.execute("session.adjust(learners=5)")
-    shown.wait_for(
+    running.execute("session.adjust(learners=5)")
+    running.wait_for(
         """(n) => {
           const plots = [...document.querySelectorAll(".cb-plot")].filter(({ dataset }) => dataset.kind !== "points");
           const isMarked = (plot) => [...plot.querySelectorAll(".cb-mark")].some((mark) => /5/.test(mark.textContent));
@@ -89,7 +88,7 @@ def test_marks_are_on_every_plot_over_the_x_axis(shown):
     )
 
 
-def test_dark_theme_is_followed(shown):
+def test_dark_theme_is_followed(running):
     """JupyterLab's dark theme makes the plots' text light, and back."""
     colour = """() => {
       const text = document.querySelector(".cb-plot .xtick text, .cb-plot .ytick text");
@@ -97,59 +96,35 @@ def test_dark_theme_is_followed(shown):
     }"""
     change = "(theme) => window.jupyterapp.commands.execute('apputils:change-theme', { theme })"
 
-    shown.page.evaluate(change, "JupyterLab Dark")
-    shown.wait_for(f"() => ({colour})() > 450")
-    shown.page.evaluate(change, "JupyterLab Light")
-    shown.wait_for(f"() => ({colour})() < 300")
+    running.page.evaluate(change, "JupyterLab Dark")
+    running.wait_for(f"() => ({colour})() > 450")
+    running.page.evaluate(change, "JupyterLab Light")
+    running.wait_for(f"() => ({colour})() < 300")
 
 
-def test_second_view_is_of_the_same_and_closing_leaves_nothing(open_cells):
-    """Two cells show one dashboard: one pump, the same values; closed, no widget, comm or thread of it is left."""
-    count = (
-        "import threading, ipywidgets\n"
-        "from comm import get_comm_manager\n"
-        "def left():\n"
-        "    names = sorted(t.name for t in threading.enumerate() if t.name.startswith('crossbow'))\n"
-        "    return [names, len(ipywidgets.widgets.widget._instances), len(get_comm_manager().comms)]\n"
-        "before = left()"
-    )
-    notebook = open_cells(count, make_session(), "session.dashboard(); session.start();", "session.dashboard();")
+def test_several_dashboards_share_a_page_and_closing_leaves_nothing(open_cells):
+    """Two sessions, one with two views: apart, over one plotly.js; closed, no widget, comm or thread is left."""
+    cells = (COUNT, make_session("one"), make_session("two", learners=4), "one.dashboard(); one.start();")
+    notebook = open_cells(*cells, "two.dashboard(); two.start();", "one.dashboard();")
+    notebook.page.set_viewport_size({"width": 1600, "height": 3600})
     notebook.run_all()
-    notebook.wait_for("() => document.querySelectorAll('.cb-board').length === 2")
-    notebook.page.locator(".cb-board").last.scroll_into_view_if_needed()
-    notebook.wait_for(f"() => ({seen.RECEIVED})().every((rows) => rows > 20)")
-    assert notebook.ask("left()[0]") == ["crossbow-dashboard", "crossbow-training"]
-    assert notebook.page.evaluate(f"() => {seen.PAGE}.loads") == 1
-
-    notebook.page.locator(".cb-n-learners .noUi-handle").last.press("ArrowRight")
-    notebook.wait_for(
-        "() => [...document.querySelectorAll('.cb-n-learners .widget-readout')].every((r) => r.textContent === '3')"
-    )
-    assert notebook.ask("session.snapshot.learners") == 3
-
-    notebook.execute("session.dashboard().close()")
-    notebook.wait_for("() => document.querySelectorAll('.cb-board, .cb-dashboard').length === 0")
-    assert notebook.ask("session.state") == "running"
-    notebook.execute("session.close()")
-    assert notebook.ask("left()") == notebook.ask("before")
-
-
-def test_dashboards_of_two_sessions_are_apart(open_cells):
-    """Each shows its own session, over one plotly.js; the notebook stays small when it is saved."""
-    show = "{0}.dashboard(); {0}.start();"
-    cells = [make_session("one"), make_session("two", learners=4), show.format("one"), show.format("two")]
-    notebook = open_cells(*cells)
-    notebook.page.set_viewport_size({"width": 1300, "height": 3400})
-    notebook.run_all()
-    seen.wait_for_rows(notebook, 10, n_plots=2 * seen.N_PLOTS)
-
-    notebook.page.get_by_role("button", name="pause", exact=True).first.click()
-    seen.wait_for_states(notebook, "paused", "running")
-    seen.handle(notebook, "n-learners").press("ArrowRight")
-    notebook.wait_for("() => document.querySelector('.cb-n-learners .widget-readout').textContent === '3'")
-
-    assert notebook.ask("[one.snapshot.learners, two.snapshot.learners]") == [3, 4]
+    seen.wait_for_rows(notebook, 10, n_plots=3 * seen.N_PLOTS)
+    threads = ["crossbow-dashboard", "crossbow-dashboard", "crossbow-training", "crossbow-training"]
+    assert notebook.ask("left()[0]") == threads
     assert notebook.page.evaluate(f"() => {seen.PAGE}.loads") == 1
     assert notebook.page.evaluate("() => typeof window.Plotly") == "undefined"
-    notebook.save()
-    assert notebook.path.stat().st_size < 100_000
+
+    notebook.page.get_by_role("button", name="pause", exact=True).first.click()
+    seen.wait_for_states(notebook, "paused", "running", "paused")
+    notebook.page.locator(".cb-n-learners .noUi-handle").last.press("ArrowRight")
+    notebook.wait_in_kernel("[one.snapshot.learners, two.snapshot.learners] == [3, 4]")
+    readouts = "[...document.querySelectorAll('.cb-n-learners .widget-readout')].map((each) => each.textContent).join()"
+    notebook.wait_for(f"() => {readouts} === '3,4,3'")
+
+    notebook.execute("one.dashboard().close()")
+    seen.wait_for_states(notebook, "running")
+    notebook.execute("two.dashboard().close()")
+    notebook.wait_for("() => document.querySelectorAll('.cb-board, .cb-dashboard').length === 0")
+    assert notebook.ask("two.state") == "running"
+    notebook.execute("one.close(); two.close()")
+    assert notebook.ask("left()") == notebook.ask("before")
