@@ -96,7 +96,6 @@ class Settings:
         local = _slider(ipywidgets.FloatSlider, "local-momentum", "local momentum", 0.0, 0.99, 0.0)
         for slider, step in ((alpha, 0.005), (central, 0.01), (local, 0.01)):
             slider.step, slider.readout_format = step, ".3g"
-            slider.continuous_update = False  # each change restarts averaging: once at the end of a drag is enough
         what = ("algorithm",)
         return [
             Control(

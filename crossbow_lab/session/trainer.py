@@ -173,7 +173,8 @@ class Trainer:
         """Change the setting before the next iteration.
 
         A learner that is added starts at z; one that leaves takes nothing with it. A change of the learning rate
-        makes SMA restart after the next synchronisation; a change of the algorithm restarts at once.
+        makes SMA restart after the next synchronisation; another algorithm restarts at once, but the same one with
+        another α or momentum goes on from where it is.
 
         Raises
         ------
@@ -182,13 +183,16 @@ class Trainer:
         """
         old, new = self.setting, self.check(changes)
         self._try_out(old, new)
-        is_new_algorithm = "algorithm" in changes and new.algorithm != old.algorithm
+        is_new_algorithm = type(new.algorithm) is not type(old.algorithm)
+        had_local_momentum = self._local_momentum > 0
         # Another algorithm may have other replicas (S-SGD has one), so all of them start anew.
         staying = 0 if is_new_algorithm else min(old.replicas, new.replicas)
         central = self.central_model() if staying < new.replicas else None
         self.setting = new
         if central is not None:
             self._admit(staying, central)
+        if self._local_momentum > 0 and not had_local_momentum:
+            self.bank.local_velocity[: new.replicas].zero_()
         if is_new_algorithm or "restart" in changes:
             self.restart_averaging()
         if new.learning_rate != old.learning_rate:

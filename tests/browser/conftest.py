@@ -101,11 +101,12 @@ def live(browser, lab, tmp_path_factory) -> Iterator[NotebookPage]:
 
 
 @pytest.fixture
-def running(live) -> NotebookPage:
+def running(live) -> Iterator[NotebookPage]:
     """Give the page that is shared, with a session that runs as it did at first."""
     live.execute("session.state == 'running' or session.reset().start()")
     live.execute("session.adjust(algorithm=cb.SMA(), learners=2, batch_size=8, learning_rate=0.05)")
     seen.wait_for_states(live, "running")
     live.wait_in_kernel("not session.snapshot.requested and session.snapshot.learners == 2")
     live.page.wait_for_timeout(400)  # until the controls show it
-    return live
+    yield live
+    live.execute("session.state == 'running' and session.pause()")  # leaves its core to the pages of other tests

@@ -33,6 +33,7 @@ def drawn(notebook: NotebookPage) -> list[seen.Seen]:
 
 def test_pause_freezes_and_resume_goes_on_without_a_gap(running):
     """Nothing moves while paused; afterwards the page has every row that the kernel has, and they go on from there."""
+    seen.wait_for_rows(running, 5)
     before = pause(running)
     running.page.wait_for_timeout(1000)
     assert seen.plots(running) == before

@@ -106,7 +106,7 @@ def test_several_dashboards_share_a_page_and_closing_leaves_nothing(open_cells):
     """Two sessions, one with two views: apart, over one plotly.js; closed, no widget, comm or thread is left."""
     cells = (COUNT, make_session("one"), make_session("two", learners=4), "one.dashboard(); one.start();")
     notebook = open_cells(*cells, "two.dashboard(); two.start();", "one.dashboard();")
-    notebook.page.set_viewport_size({"width": 1600, "height": 3600})
+    notebook.page.set_viewport_size({"width": 1600, "height": 4600})
     notebook.run_all()
     seen.wait_for_rows(notebook, 10, n_plots=3 * seen.N_PLOTS)
     threads = ["crossbow-dashboard", "crossbow-dashboard", "crossbow-training", "crossbow-training"]

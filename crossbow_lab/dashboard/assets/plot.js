@@ -98,7 +98,7 @@ class SeriesPlot {
     else this.drawFast(lines);
     this.drawOverlay(lines);
     this.settle(isFull);
-    this.cell.dataset.rows = Math.max(0, ...this.sources.map(({ table }) => table.next));
+    this.cell.dataset.rows = this.sources[0]?.table.next ?? 0;
     this.cell.dataset.lastX = lastOf(lines);
     return isFull ? "full" : "fast";
   }
