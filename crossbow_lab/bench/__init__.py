@@ -72,7 +72,7 @@ def run_cuda_bench(names: Sequence[str], json_path: Path | None, quick: bool) ->
 
     device = torch.device("cuda")
     kernels.check(device)
-    from crossbow_lab.bench.cuda_suite import measure_cuda
+    from crossbow_lab.bench.cuda.suite import measure_cuda
 
     return measure_cuda(list(names or CUDA_NAMES), json_path, quick, device)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
-from crossbow_lab.bench.dashboard import QUICK_SIZES, Sizes, dashboard_tables, measure_dashboard
+from crossbow_lab.bench.browser.dashboard import QUICK_SIZES, Sizes, dashboard_tables, measure_dashboard
 from crossbow_lab.bench.machine import describe_machine
 from crossbow_lab.bench.measure import QUICK, Plan
 from crossbow_lab.bench.memory import Point, measure_memory, memory_tables

@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 import torch
 
-from crossbow_lab.bench import CUDA_NAMES, cuda_machine, cuda_timing, run_cuda_bench
-from crossbow_lab.bench.cuda_goals import best_learners, goal_table, goals
-from crossbow_lab.bench.cuda_machine import SMI_KEYS, describe_gpu_machine, gpu_line, parse_smi
-from crossbow_lab.bench.cuda_suite import PARTS, PLAN, Part, measure_cuda
-from crossbow_lab.bench.cuda_throughput import best
-from crossbow_lab.bench.cuda_timing import Bench, captured, device_run, elapsed_s, ratio, time_all, warm_all
-from crossbow_lab.bench.cuda_traffic import Update, copy_bytes, gather_bytes, gb_per_s, update_bytes
+from crossbow_lab.bench import CUDA_NAMES, run_cuda_bench
+from crossbow_lab.bench.cuda import machine as cuda_machine
+from crossbow_lab.bench.cuda import timing as cuda_timing
+from crossbow_lab.bench.cuda.goals import best_learners, goal_table, goals
+from crossbow_lab.bench.cuda.machine import SMI_KEYS, describe_gpu_machine, gpu_line, parse_smi
+from crossbow_lab.bench.cuda.suite import PARTS, PLAN, Part, measure_cuda
+from crossbow_lab.bench.cuda.throughput import best
+from crossbow_lab.bench.cuda.timing import Bench, captured, device_run, elapsed_s, ratio, time_all, warm_all
+from crossbow_lab.bench.cuda.traffic import Update, copy_bytes, gather_bytes, gb_per_s, update_bytes
 from crossbow_lab.bench.measure import QUICK, Contender, Plan, Timing, Warm
 from crossbow_lab.bench.report import table
 from crossbow_lab.errors import ConfigurationError, DeviceUnavailable

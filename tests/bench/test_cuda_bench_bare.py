@@ -44,7 +44,7 @@ def test_the_gpu_s_tests_are_collected_and_skip_with_a_reason() -> None:
 def test_the_bench_starts_and_refuses_with_a_way_out() -> None:
     """Its modules can be imported; without a GPU the command line ends with status 1 and one message."""
     done = run(
-        "import crossbow_lab.bench.cuda_suite\n"
+        "import crossbow_lab.bench.cuda.suite\n"
         "from crossbow_lab.cli import main\n"
         "sys.argv = ['crossbow-lab', 'bench', '--device', 'cuda', '--only', 'kernels,host']\n"
         "main()"

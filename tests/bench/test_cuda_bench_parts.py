@@ -9,20 +9,20 @@ from typing import Any
 import pytest
 import torch
 
-from crossbow_lab.bench.cuda_averaging import averaging_tables, measure_averaging
-from crossbow_lab.bench.cuda_baselines import AT_ONCE, Replica, blocks, eager, graphed
-from crossbow_lab.bench.cuda_feed import Feed
-from crossbow_lab.bench.cuda_kernels import TINY, UPDATES, kernel_tables, measure_kernels
-from crossbow_lab.bench.cuda_ours import Shape, ours
-from crossbow_lab.bench.cuda_session import (
+from crossbow_lab.bench.cuda.averaging import averaging_tables, measure_averaging
+from crossbow_lab.bench.cuda.baselines import AT_ONCE, Replica, blocks, eager, graphed
+from crossbow_lab.bench.cuda.feed import Feed
+from crossbow_lab.bench.cuda.kernels import TINY, UPDATES, kernel_tables, measure_kernels
+from crossbow_lab.bench.cuda.ours import Shape, ours
+from crossbow_lab.bench.cuda.session import (
     CHANGES,
     adjustment_tables,
     host_tables,
     measure_adjustments,
     measure_host,
 )
-from crossbow_lab.bench.cuda_throughput import Group, measure_throughput, throughput_tables
-from crossbow_lab.bench.cuda_timing import Bench
+from crossbow_lab.bench.cuda.throughput import Group, measure_throughput, throughput_tables
+from crossbow_lab.bench.cuda.timing import Bench
 from crossbow_lab.bench.measure import QUICK
 from crossbow_lab.bench.subjects import Subject, subject_data, subject_model, synthetic_cifar
 from crossbow_lab.kernels import launch as launching
@@ -123,7 +123,7 @@ def test_adjustments_are_timed_and_no_sample_is_lost() -> None:
 
 def test_the_host_and_the_session_are_timed(emulated: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A Session beside its bare program."""
-    monkeypatch.setattr("crossbow_lab.bench.cuda_session._SESSION_BURST_S", 0.0)
+    monkeypatch.setattr("crossbow_lab.bench.cuda.session._SESSION_BURST_S", 0.0)
     found = recorded(measure_host(BENCH, (Subject("mlp", "digits", 4, 4),), learners=2))
 
     (row,) = found["rows"]

@@ -6,11 +6,12 @@ import json
 import pytest
 from rich.console import Console
 
-from crossbow_lab.bench import browser_page, run_bench
-from crossbow_lab.bench.browser_notebook import write_notebook
-from crossbow_lab.bench.browser_page import Wire, open_browser, what_is_missing
-from crossbow_lab.bench.dashboard import GOALS, dashboard_tables
-from crossbow_lab.bench.dashboard_cells import make_session
+from crossbow_lab.bench import run_bench
+from crossbow_lab.bench.browser import page as browser_page
+from crossbow_lab.bench.browser.cells import make_session
+from crossbow_lab.bench.browser.dashboard import GOALS, dashboard_tables
+from crossbow_lab.bench.browser.notebook import write_notebook
+from crossbow_lab.bench.browser.page import Wire, open_browser, what_is_missing
 from crossbow_lab.errors import ConfigurationError, CrossbowError
 
 SUMMARY = {"median": 0.02, "low": 0.01, "quartile_1": 0.01, "quartile_3": 0.03, "high": 0.04}

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from browser_kernels import KERNELS
 
-from crossbow_lab.bench import dashboard_page as seen
-from crossbow_lab.bench.browser_notebook import NotebookPage, open_notebook, write_notebook
-from crossbow_lab.bench.browser_page import open_browser, what_is_missing
-from crossbow_lab.bench.browser_server import Server, serve
-from crossbow_lab.bench.dashboard_cells import make_session
+from crossbow_lab.bench.browser import dashboard_page as seen
+from crossbow_lab.bench.browser.cells import make_session
+from crossbow_lab.bench.browser.notebook import NotebookPage, open_notebook, write_notebook
+from crossbow_lab.bench.browser.page import open_browser, what_is_missing
+from crossbow_lab.bench.browser.server import Server, serve
 
 HERE = Path(__file__).parent
 Open = Callable[..., NotebookPage]

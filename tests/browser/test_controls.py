@@ -2,8 +2,8 @@
 
 import pytest
 
-from crossbow_lab.bench import dashboard_page as seen
-from crossbow_lab.bench.browser_notebook import NotebookPage
+from crossbow_lab.bench.browser import dashboard_page as seen
+from crossbow_lab.bench.browser.notebook import NotebookPage
 
 SLIDERS = {
     "n-learners": ("learners k", "session.snapshot.learners"),

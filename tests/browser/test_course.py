@@ -1,8 +1,8 @@
 """What a dashboard shows over a session's course: pauses, reloads, interrupts, restarts, failures."""
 
-from crossbow_lab.bench import dashboard_page as seen
-from crossbow_lab.bench.browser_notebook import NotebookPage
-from crossbow_lab.bench.dashboard_cells import make_session
+from crossbow_lab.bench.browser import dashboard_page as seen
+from crossbow_lab.bench.browser.cells import make_session
+from crossbow_lab.bench.browser.notebook import NotebookPage
 
 START = "dashboard = session.dashboard(); session.start();"
 ROWS = "session.dashboard().live.board.length('train')"

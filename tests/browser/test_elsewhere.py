@@ -7,11 +7,11 @@ import sys
 
 from browser_kernels import KERNELS
 
-from crossbow_lab.bench import dashboard_page as seen
-from crossbow_lab.bench.browser_notebook import NotebookPage, write_notebook
-from crossbow_lab.bench.browser_page import watch
-from crossbow_lab.bench.browser_server import Server, serve
-from crossbow_lab.bench.dashboard_cells import make_session
+from crossbow_lab.bench.browser import dashboard_page as seen
+from crossbow_lab.bench.browser.cells import make_session
+from crossbow_lab.bench.browser.notebook import NotebookPage, write_notebook
+from crossbow_lab.bench.browser.page import watch
+from crossbow_lab.bench.browser.server import Server, serve
 
 START = "session.dashboard(target=0.9); session.start();"
 

@@ -4,8 +4,8 @@ import itertools
 
 import pytest
 
-from crossbow_lab.bench import dashboard_page as seen
-from crossbow_lab.bench.dashboard_cells import make_session
+from crossbow_lab.bench.browser import dashboard_page as seen
+from crossbow_lab.bench.browser.cells import make_session
 
 PIECES = ".cb-buttons button, .cb-goal input, .cb-control, .cb-cell dt, .cb-cell dd, .cb-presets > *, .cb-plot, .cb-bar"
 BOXES = f"""() => [...document.querySelectorAll("{PIECES}")].filter((piece) => piece.offsetParent).map((piece) => {{

@@ -8,10 +8,10 @@ import torch
 from rich.table import Table
 from torch import nn
 
-from crossbow_lab.bench.cuda_baselines import Baseline, Replica, compiled, eager, graphed
-from crossbow_lab.bench.cuda_feed import Feed
-from crossbow_lab.bench.cuda_ours import Shape, preparing
-from crossbow_lab.bench.cuda_timing import TIMED_ON_DEVICE, Bench, ratio_to_json, time_all, warm_all
+from crossbow_lab.bench.cuda.baselines import Baseline, Replica, compiled, eager, graphed
+from crossbow_lab.bench.cuda.feed import Feed
+from crossbow_lab.bench.cuda.ours import Shape, preparing
+from crossbow_lab.bench.cuda.timing import TIMED_ON_DEVICE, Bench, ratio_to_json, time_all, warm_all
 from crossbow_lab.bench.measure import Contender, Timing, summarise, timing_to_json
 from crossbow_lab.bench.report import spread, table
 from crossbow_lab.bench.subjects import LEARNING_RATE, Subject, subject_data, subject_model

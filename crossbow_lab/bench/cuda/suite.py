@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from crossbow_lab.bench.cuda_averaging import averaging_tables, measure_averaging
-from crossbow_lab.bench.cuda_goals import best_learners, goal_table
-from crossbow_lab.bench.cuda_kernels import kernel_tables, measure_kernels
-from crossbow_lab.bench.cuda_machine import describe_gpu_machine, gpu_line, gpu_now
-from crossbow_lab.bench.cuda_session import adjustment_tables, host_tables, measure_adjustments, measure_host
-from crossbow_lab.bench.cuda_throughput import measure_compiled, measure_throughput, throughput_tables
-from crossbow_lab.bench.cuda_timing import Bench
+from crossbow_lab.bench.cuda.averaging import averaging_tables, measure_averaging
+from crossbow_lab.bench.cuda.goals import best_learners, goal_table
+from crossbow_lab.bench.cuda.kernels import kernel_tables, measure_kernels
+from crossbow_lab.bench.cuda.machine import describe_gpu_machine, gpu_line, gpu_now
+from crossbow_lab.bench.cuda.session import adjustment_tables, host_tables, measure_adjustments, measure_host
+from crossbow_lab.bench.cuda.throughput import measure_compiled, measure_throughput, throughput_tables
+from crossbow_lab.bench.cuda.timing import Bench
 from crossbow_lab.bench.measure import QUICK, Plan
 from crossbow_lab.bench.report import machine_line, make_console, new_document, write_document
 

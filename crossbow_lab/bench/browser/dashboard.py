@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from crossbow_lab.bench import dashboard_page as seen
-from crossbow_lab.bench.browser_notebook import PATIENCE_MS, NotebookPage, open_notebook, write_notebook
-from crossbow_lab.bench.browser_page import open_browser
-from crossbow_lab.bench.browser_server import serve
-from crossbow_lab.bench.dashboard_cells import make_session
-from crossbow_lab.bench.dashboard_load import measure_memory_growth, measure_updates, open_long_session
-from crossbow_lab.bench.dashboard_reloads import measure_reloads
-from crossbow_lab.bench.dashboard_speed import measure_presses, measure_slow_down, measure_start
+from crossbow_lab.bench.browser import dashboard_page as seen
+from crossbow_lab.bench.browser.cells import make_session
+from crossbow_lab.bench.browser.load import measure_memory_growth, measure_updates, open_long_session
+from crossbow_lab.bench.browser.notebook import PATIENCE_MS, NotebookPage, open_notebook, write_notebook
+from crossbow_lab.bench.browser.page import open_browser
+from crossbow_lab.bench.browser.reloads import measure_reloads
+from crossbow_lab.bench.browser.server import serve
+from crossbow_lab.bench.browser.speed import measure_presses, measure_slow_down, measure_start
 from crossbow_lab.bench.machine import neighbours_cores, usage
 from crossbow_lab.bench.report import cores, spread, table
 

@@ -27,7 +27,7 @@ _SETTINGS = {
     "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "@jupyter-widgets/jupyterlab-manager/plugin": {"saveState": True},
 }
-_PACKAGE_ROOT = Path(__file__).resolve().parents[2]
+_PACKAGE_ROOT = Path(__file__).resolve().parents[3]
 # Starts the server and ends it when standard input ends: also when we are killed, so that no kernel outlives us.
 _GUARD = """
 import subprocess, sys, threading

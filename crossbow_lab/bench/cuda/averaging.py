@@ -6,9 +6,9 @@ from typing import Any
 
 from rich.table import Table
 
-from crossbow_lab.bench.cuda_feed import Feed
-from crossbow_lab.bench.cuda_ours import Ours, Shape, ours, passes_run, update_run
-from crossbow_lab.bench.cuda_timing import TIMED_ON_DEVICE, Bench, ratio_to_json, time_all, warm_all
+from crossbow_lab.bench.cuda.feed import Feed
+from crossbow_lab.bench.cuda.ours import Ours, Shape, ours, passes_run, update_run
+from crossbow_lab.bench.cuda.timing import TIMED_ON_DEVICE, Bench, ratio_to_json, time_all, warm_all
 from crossbow_lab.bench.measure import Contender, Run, Timing, summarise, timing_to_json
 from crossbow_lab.bench.report import spread, table
 from crossbow_lab.bench.subjects import Subject, subject_data, subject_model

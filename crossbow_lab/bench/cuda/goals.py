@@ -6,8 +6,8 @@ from typing import Any
 
 from rich.table import Table
 
-from crossbow_lab.bench.cuda_kernels import MAIN
-from crossbow_lab.bench.cuda_throughput import best
+from crossbow_lab.bench.cuda.kernels import MAIN
+from crossbow_lab.bench.cuda.throughput import best
 from crossbow_lab.bench.report import table
 
 Results = dict[str, Any]

@@ -9,9 +9,9 @@ import torch
 from rich.table import Table
 from torch import Tensor
 
-from crossbow_lab.bench.cuda_banks import Launch, kernel_launches, make_banks, torch_launches
-from crossbow_lab.bench.cuda_feed import Feed
-from crossbow_lab.bench.cuda_timing import (
+from crossbow_lab.bench.cuda.banks import Launch, kernel_launches, make_banks, torch_launches
+from crossbow_lab.bench.cuda.feed import Feed
+from crossbow_lab.bench.cuda.timing import (
     TIMED_ON_DEVICE,
     Bench,
     captured,
@@ -20,7 +20,7 @@ from crossbow_lab.bench.cuda_timing import (
     time_all,
     warm_all,
 )
-from crossbow_lab.bench.cuda_traffic import Update, copy_bytes, gather_bytes, gb_per_s, update_bytes
+from crossbow_lab.bench.cuda.traffic import Update, copy_bytes, gather_bytes, gb_per_s, update_bytes
 from crossbow_lab.bench.measure import Contender, Run, Timing, summarise, timing_to_json
 from crossbow_lab.bench.report import spread, table
 from crossbow_lab.bench.subjects import Subject, subject_data

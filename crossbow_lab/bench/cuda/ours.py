@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from torch import nn
 
 from crossbow_lab.averaging import SMA, resolve_alpha
-from crossbow_lab.bench.cuda_feed import Feed
-from crossbow_lab.bench.cuda_timing import captured, device_run
+from crossbow_lab.bench.cuda.feed import Feed
+from crossbow_lab.bench.cuda.timing import captured, device_run
 from crossbow_lab.bench.measure import Run
 from crossbow_lab.bench.subjects import LEARNING_RATE
 from crossbow_lab.errors import ExecutorError

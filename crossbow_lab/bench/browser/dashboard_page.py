@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from crossbow_lab.bench.browser_notebook import NotebookPage
+from crossbow_lab.bench.browser.notebook import NotebookPage
 
 PLOTS = """() => [...document.querySelectorAll(".cb-board .cb-plot")]
   .filter(({ dataset }) => dataset.kind !== "points")

@@ -5,8 +5,8 @@ from dataclasses import asdict
 from time import perf_counter
 from typing import Any
 
-from crossbow_lab.bench import dashboard_page as seen
-from crossbow_lab.bench.browser_notebook import PATIENCE_MS, NotebookPage
+from crossbow_lab.bench.browser import dashboard_page as seen
+from crossbow_lab.bench.browser.notebook import PATIENCE_MS, NotebookPage
 from crossbow_lab.bench.measure import summarise
 
 _STATES = {"running": None, "paused": "pause", "finished": "stop"}

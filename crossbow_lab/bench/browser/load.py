@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from crossbow_lab.bench import dashboard_page as seen
-from crossbow_lab.bench.browser_notebook import NotebookPage
-from crossbow_lab.bench.dashboard_cells import make_session
+from crossbow_lab.bench.browser import dashboard_page as seen
+from crossbow_lab.bench.browser.cells import make_session
+from crossbow_lab.bench.browser.notebook import NotebookPage
 
 N_LEARNERS = 16
 UPDATES_BEFORE = 600

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crossbow_lab.bench.browser_page import Wire, watch
-from crossbow_lab.bench.browser_server import Server
+from crossbow_lab.bench.browser.page import Wire, watch
+from crossbow_lab.bench.browser.server import Server
 from crossbow_lab.errors import CrossbowError
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.backends import cudnn
 from torch.nn import functional
 
-from crossbow_lab.bench.cuda_timing import captured, device_run
+from crossbow_lab.bench.cuda.timing import captured, device_run
 from crossbow_lab.bench.measure import Run
 
 AT_ONCE = 8

@@ -7,9 +7,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from crossbow_lab.bench import dashboard_page as seen
-from crossbow_lab.bench.browser_notebook import NotebookPage
-from crossbow_lab.bench.dashboard_cells import IMPORTS, make_session
+from crossbow_lab.bench.browser import dashboard_page as seen
+from crossbow_lab.bench.browser.cells import IMPORTS, make_session
+from crossbow_lab.bench.browser.notebook import NotebookPage
 from crossbow_lab.bench.measure import summarise
 
 Open = Callable[..., NotebookPage]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from crossbow_lab.averaging import easgd_step, local_step, make_scratch, sma_step, ssgd_step
-from crossbow_lab.bench.cuda_traffic import Update
+from crossbow_lab.bench.cuda.traffic import Update
 from crossbow_lab.kernels import averaging as kernels
 
 LEARNING_RATE, MOMENTUM, LOCAL_MOMENTUM = 1e-4, 0.9, 0.5
