@@ -46,17 +46,23 @@ class Buttons:
     def __init__(self, session: Session, actions: Actions, beside: Sequence[ipywidgets.Widget] = ()) -> None:
         self._session, self._actions = session, actions
         self._shown = ""
+        # Shared: each would be some 400 bytes of the notebook when it is saved.
+        looks = {"layout": ipywidgets.Layout(), "style": ipywidgets.ButtonStyle()}
+
+        def button(name: str, label: str, tooltip: str) -> ipywidgets.Button:
+            return ipywidgets.Button(description=label, tooltip=tooltip, **looks).add_class(f"cb-{name}")
+
         self._buttons = {
-            "start": _button("start", "start", "Train in the background, until it is stopped"),
-            "pause": _button("pause", "pause", "Pause before the next iteration"),
-            "resume": _button("resume", "resume", "Go on after a pause"),
-            "step": _button("step", "step", "Train one iteration, then pause"),
-            "step10": _button("step10", "step ×10", "Train ten iterations, then pause"),
-            "stop": _button("stop", "stop", "Stop, and evaluate the central average model"),
-            "restart": _button("restart", "restart averaging", "Set all learners to z and clear all momentum"),
-            "reset": _button("reset", "reset", "Begin again with the same seed, adjustments dropped"),
-            "checkpoint": _button("checkpoint", "checkpoint", "Write all that is needed to go on another day"),
-            "save": _button("save", "save run", "Write history, events and recipe, for cb.replay(folder)"),
+            "start": button("start", "start", "Train in the background, until it is stopped"),
+            "pause": button("pause", "pause", "Pause before the next iteration"),
+            "resume": button("resume", "resume", "Go on after a pause"),
+            "step": button("step", "step", "Train one iteration, then pause"),
+            "step10": button("step10", "step ×10", "Train ten iterations, then pause"),
+            "stop": button("stop", "stop", "Stop, and evaluate the central average model"),
+            "restart": button("restart", "restart averaging", "Set all learners to z and clear all momentum"),
+            "reset": button("reset", "reset", "Begin again with the same seed, adjustments dropped"),
+            "checkpoint": button("checkpoint", "checkpoint", "Write all that is needed to go on another day"),
+            "save": button("save", "save run", "Write history, events and recipe, for cb.replay(folder)"),
         }
         self.recipe = RecipeButton(lambda: session.recipe.to_json())
         for name, action in self._on_click().items():
@@ -120,8 +126,3 @@ class Buttons:
         """Write the record into a new folder."""
         folder = Path("crossbow-runs").resolve() / f"{datetime.now():%Y%m%dT%H%M%S}"
         return f"saved: {save(self._session, folder)}; cb.replay shows it again"
-
-
-def _button(name: str, label: str, tooltip: str) -> ipywidgets.Button:
-    """Return a button."""
-    return ipywidgets.Button(description=label, tooltip=tooltip).add_class(f"cb-{name}")

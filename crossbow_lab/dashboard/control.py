@@ -43,8 +43,9 @@ class Control:
         say: Callable[[Any], str] = lambda value: f"{value:.4g}" if isinstance(value, float) else str(value),
     ) -> None:
         self.widget, self.names = widget, names
-        self.note = ipywidgets.HTML().add_class("cb-note")
-        self.box = ipywidgets.VBox([widget, self.note]).add_class("cb-control")
+        layout = widget.layout  # one for the three: each would be some 400 bytes of the notebook when it is saved
+        self.note = ipywidgets.HTML(layout=layout).add_class("cb-note")
+        self.box = ipywidgets.VBox([widget, self.note], layout=layout).add_class("cb-control")
         self._read, self._ask, self._hint, self._say = read, ask, hint, say
         self._shown = widget.value
         self._moved: deque[tuple[float, Any]] = deque(maxlen=_MOST_ECHOES)
