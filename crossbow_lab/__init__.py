@@ -17,10 +17,12 @@ _HOMES = {
     "Recipe": "session",
     "Run": "runs",
     "Session": "session",
+    "compare": "runs",
     "load_run": "runs",
     "record": "runs",
     "replay": "dashboard",
     "run_notebook": "runs",
+    "sweep": "runs",
 }
 _PARTS = ("averaging", "kernels", "learners", "workloads", "session", "dashboard", "landscape", "runs", "errors")
 
@@ -33,6 +35,7 @@ __all__ = [
     "Run",
     "Session",
     "averaging",
+    "compare",
     "dashboard",
     "errors",
     "kernels",
@@ -44,13 +47,14 @@ __all__ = [
     "run_notebook",
     "runs",
     "session",
+    "sweep",
     "workloads",
 ]
 
 if TYPE_CHECKING:
     from crossbow_lab.averaging import EASGD, SMA, SSGD
     from crossbow_lab.dashboard import replay
-    from crossbow_lab.runs import Run, load_run, record, run_notebook
+    from crossbow_lab.runs import Run, compare, load_run, record, run_notebook, sweep
     from crossbow_lab.session import Accuracy, Recipe, Session
 
 

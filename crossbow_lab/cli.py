@@ -1,15 +1,17 @@
 """The command line, ``crossbow-lab``. Commands import what they need when they run, so that ``--help`` is quick."""
 
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import crossbow_lab
+from crossbow_lab import cli_runs, cli_sweep
+from crossbow_lab.cli_runs import RunsDir, finish, run_shown
 from crossbow_lab.errors import ConfigurationError, CrossbowError, RecipeError, RunError
+from crossbow_lab.terminal import complain, print_table
 
 if TYPE_CHECKING:
     from crossbow_lab.doctor import Finding
@@ -23,11 +25,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-_EXIT_CODES = {"completed": 0, "failed": 1, "timeout": 1, "interrupted": 130}
-_ENDINGS = {"failed": "failed", "timeout": "took too long", "interrupted": "was interrupted"}
 _REFUSED = (ConfigurationError, RecipeError, RunError)
 
-RunsDir = Annotated[Path, typer.Option(help="Where run folders go.")]
 DataDir = Annotated[Path | None, typer.Option(help="Folder with data sets; else CROSSBOW_DATA, else the cache.")]
 
 
@@ -36,7 +35,7 @@ def main() -> None:
     try:
         app()
     except CrossbowError as error:
-        _complain(str(error))
+        complain(str(error))
         sys.exit(2 if isinstance(error, _REFUSED) else 1)
 
 
@@ -61,25 +60,13 @@ def demo(runs_dir: RunsDir = Path("runs")) -> None:
     """Train on the shipped digits with SMA and with S-SGD, and compare them. Under two minutes on two cores."""
     from crossbow_lab.resources import resource
 
-    run = _run(resource("notebooks", "01_sma_vs_sgd.ipynb"), {}, runs_dir, name="demo")
+    run = run_shown(resource("notebooks", "01_sma_vs_sgd.ipynb"), {}, runs_dir, name="demo")
     _print_comparison(run)
-    _finish(run)
+    finish(run)
 
 
-@app.command()
-def run(
-    notebook: Annotated[Path, typer.Argument(help="The notebook; it isn't changed.")],
-    parameter: Annotated[
-        list[str] | None, typer.Option("-p", "--parameter", metavar="NAME=VALUE", help="Set a parameter. Repeatable.")
-    ] = None,
-    runs_dir: RunsDir = Path("runs"),
-    name: Annotated[str | None, typer.Option(help="First part of the run folder's name.")] = None,
-    timeout_s: Annotated[float | None, typer.Option(help="Interrupt the notebook after so many seconds.")] = None,
-) -> None:
-    """Execute a notebook in a process of its own and publish its record as one folder."""
-    from crossbow_lab.runs.parameters import parse_assignments
-
-    _finish(_run(notebook, parse_assignments(parameter or []), runs_dir, name=name, timeout_s=timeout_s))
+for command in (*cli_runs.COMMANDS, cli_sweep.sweep):
+    app.command()(command)
 
 
 @app.command()
@@ -137,6 +124,40 @@ def doctor(data_dir: DataDir = None) -> None:
 
 
 @app.command()
+def compare(
+    runs: Annotated[
+        list[str] | None, typer.Argument(help="Runs by name or folder, folders of runs, or patterns; else --runs-dir.")
+    ] = None,
+    by: Annotated[str, typer.Option(help="What tells rows apart: names of settings.")] = "algorithm,learners",
+    target: Annotated[
+        float | None, typer.Option(help="Test accuracy to reach, 0 to 1; else the runs' own target_accuracy.")
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a report with figures here.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write the table, with all its columns, here.")] = None,
+    patch: Annotated[bool, typer.Option("--patch", help="Print how the code differs.")] = False,
+    runs_dir: RunsDir = Path("runs"),
+) -> None:
+    """Compare runs over their seeds, with intervals, and say what differs between them."""
+    from crossbow_lab.runs.comparison import compare as compare_runs
+    from crossbow_lab.runs.comparison_text import METHOD, terminal_tables
+    from crossbow_lab.runs.store import find_run
+
+    # A folder or a pattern is taken as it is; anything else is a run's name, or the beginning of one.
+    given = [item if Path(item).exists() or set(item) & set("*?[") else find_run(item, runs_dir) for item in runs or ()]
+    compared = compare_runs(given or runs_dir, by, target)
+    for words in terminal_tables(compared):
+        print_table(words.header, words.rows, title=words.title)
+    typer.echo(METHOD)
+    for note in compared.notes:
+        typer.echo(f"- {note}")
+    if patch:
+        typer.echo(compared.code_patch or "The code doesn't differ.")
+    for path in (html and compared.to_html(html), csv and compared.to_csv(csv)):
+        if path:
+            typer.echo(f"written {path}")
+
+
+@app.command()
 def bench(
     names: Annotated[list[str] | None, typer.Argument(help="Which measurements; all if none is named.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write the numbers and the machine's description here.")] = None,
@@ -151,33 +172,6 @@ def bench(
         raise ConfigurationError(f"--device is {device!r}; give cpu or cuda")
     run = run_cuda_bench if device == "cuda" else run_bench
     raise typer.Exit(run([*(names or []), *(only.split(",") if only else [])], json, quick))
-
-
-def _run(notebook: Path, parameters: dict[str, Any], runs_dir: Path, **options: Any) -> "Run":
-    """Run a notebook and show its lines as they come, each with the seconds since the start."""
-    from crossbow_lab.runs import run_notebook
-
-    started = time.monotonic()
-
-    def show(line: str) -> None:
-        typer.echo(f"{time.monotonic() - started:6.1f} s  {line}")
-
-    return run_notebook(notebook, parameters, runs_dir=runs_dir, on_line=show, **options)
-
-
-def _finish(run: "Run") -> None:
-    """Say how a run ended and where its record is, and leave with the exit code that tells the same."""
-    exception = run.manifest["exception"]
-    if exception is not None:
-        cell = f" in cell {exception['cell']}" if exception["cell"] else ""
-        what = ": ".join(filter(None, (exception["name"], exception["message"])))
-        _complain(f"the notebook {_ENDINGS[run.status]}{cell}: {what}")
-    typer.echo(f"status    {run.status}")
-    typer.echo(f"record    {run.folder}")
-    for what, path in (("notebook", run.notebook), ("report", run.report)):
-        if path.exists():
-            typer.echo(f"{what:<9} {path}")
-    raise typer.Exit(_EXIT_CODES[run.status])
 
 
 def _print_comparison(run: "Run") -> None:
@@ -200,7 +194,7 @@ def _print_comparison(run: "Run") -> None:
     ]
     target = run.manifest["parameters"]["target_accuracy"]
     n_runs = run.manifest["parameters"]["repeats"]
-    _print_table(
+    print_table(
         ("algorithm", "epochs to target", "seconds to target", "images/s", "accuracy of z"),
         rows,
         title=f"Target {target:.0%} test accuracy. Medians over {n_runs} seeds (smallest to largest).",
@@ -211,26 +205,4 @@ def _print_findings(findings: Sequence["Finding"]) -> None:
     """Print findings under their topics, with their details wrapped beside them."""
     for topic in dict.fromkeys(found.topic for found in findings):
         rows = [(found.status, found.item, found.detail) for found in findings if found.topic == topic]
-        _print_table(("", topic, ""), rows)
-
-
-def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, title: str | None = None) -> None:
-    """Print a table that fits the terminal; into a pipe it is 160 characters wide at most."""
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=title, title_justify="left", title_style="", box=SIMPLE_HEAD, pad_edge=False)
-    for name in header:
-        table.add_column(name, overflow="fold")
-    styles = {"ok": "green", "missing": "yellow"}
-    for row in rows:
-        table.add_row(*(Text(cell, style=styles.get(cell, "")) for cell in row))
-    console = Console() if sys.stdout.isatty() else Console(width=160)
-    console.print(table)
-
-
-def _complain(message: str) -> None:
-    """Print an error in red on standard error."""
-    typer.secho(f"error: {message}", fg=typer.colors.RED, err=True)
+        print_table(("", topic, ""), rows)

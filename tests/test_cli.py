@@ -33,7 +33,23 @@ def test_it_answers_help_without_importing_what_is_slow() -> None:
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "loaded: []" in answer
-    for command in ("demo", "run", "train", "data", "doctor", "bench"):
+    for command in (
+        "demo",
+        "run",
+        "runs",
+        "show",
+        "verify",
+        "replay",
+        "gc",
+        "sweep",
+        "compare",
+        "watch",
+        "train",
+        "lab",
+        "data",
+        "doctor",
+        "bench",
+    ):
         assert f"  {command} " in answer
 
 

@@ -12,6 +12,8 @@ from crossbow_lab.bench.measure import QUICK, Plan
 from crossbow_lab.bench.memory import Point, measure_memory, memory_tables
 from crossbow_lab.bench.overhead import measure_overhead, overhead_tables
 from crossbow_lab.bench.report import machine_line, make_console, new_document, write_document
+from crossbow_lab.bench.runs import QUICK as QUICK_RUNS
+from crossbow_lab.bench.runs import Size, measure_runs, runs_tables
 from crossbow_lab.bench.subjects import Subject
 from crossbow_lab.bench.throughput import ROWS, measure_throughput, throughput_tables
 from crossbow_lab.runs.environment import hardware
@@ -77,15 +79,22 @@ def _dashboard(is_quick: bool, say: Say) -> dict[str, Any]:
     return measure_dashboard(QUICK_SIZES if is_quick else Sizes(), say)
 
 
+def _runs(is_quick: bool, say: Say) -> dict[str, Any]:
+    """Measure notebooks as runs, a few of them when quick."""
+    return measure_runs(QUICK_RUNS if is_quick else Size(), say)
+
+
 _MEASURES: dict[str, Callable[[bool, Say], dict[str, Any]]] = {
     "throughput": _throughput,
     "memory": _memory,
     "overhead": _overhead,
+    "runs": _runs,
     "dashboard": _dashboard,
 }
 _TABLES: dict[str, Callable[[dict[str, Any]], list[Table]]] = {
     "throughput": throughput_tables,
     "memory": memory_tables,
     "overhead": overhead_tables,
+    "runs": runs_tables,
     "dashboard": dashboard_tables,
 }

@@ -115,30 +115,42 @@ def _as_png(picture: "Figure") -> bytes:
 
 
 def _panels(figure: go.Figure, picture: "Figure") -> "dict[str, Axes]":
-    """Make one set of axes for each of the figure's, side by side, by plotly's names x, x2, ..."""
+    """Make one set of axes for each of the figure's, by plotly's names x, x2, ..., and where it has them."""
     names = sorted(key for key in figure.layout.to_plotly_json() if key.startswith("xaxis"))
-    made = picture.subplots(1, len(names), squeeze=False)[0]
-    font = figure.layout.font
+    lefts = [figure.layout[name].domain[0] for name in names]
+    spans = [figure.layout[name.replace("x", "y", 1)].domain for name in names]
+    columns, rows = sorted(set(lefts)), sorted(set(spans), reverse=True)  # the highest row comes first
+    grid = picture.add_gridspec(len(rows), len(columns), height_ratios=[high - low for low, high in rows])
     panels = {}
-    for axes, name in zip(made, names, strict=True):
-        x_axis, y_axis = figure.layout[name], figure.layout[name.replace("x", "y", 1)]
-        if y_axis.matches:
-            y_range, shows_numbers = figure.layout[y_axis.matches.replace("y", "yaxis", 1)].range, False
-        else:
-            y_range, shows_numbers = y_axis.range, True
-        axes.set_xlabel(x_axis.title.text or "", fontsize=font.size * _POINTS_PER_PX, color=font.color)
-        axes.set_ylabel(y_axis.title.text or "", fontsize=font.size * _POINTS_PER_PX, color=font.color)
-        axes.tick_params(labelsize=0.88 * font.size * _POINTS_PER_PX, labelcolor=font.color)
-        axes.tick_params(labelleft=shows_numbers)
-        axes.grid(color=y_axis.gridcolor, linewidth=0.8)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
-        if x_axis.range:
-            axes.set_xlim(*x_axis.range)
-        if y_range:
-            axes.set_ylim(*y_range)
+    for name, left, span in zip(names, lefts, spans, strict=True):
+        axes = picture.add_subplot(grid[rows.index(span), columns.index(left)])
+        _dress(axes, figure, name)
         panels[name.replace("axis", "")] = axes
     return panels
+
+
+def _dress(axes: "Axes", figure: go.Figure, name: str) -> None:
+    """Give a set of axes its titles, numbers, grid and ranges."""
+    font = figure.layout.font
+    x_axis, y_axis = figure.layout[name], figure.layout[name.replace("x", "y", 1)]
+    if y_axis.matches:
+        y_range, shows_numbers = figure.layout[y_axis.matches.replace("y", "yaxis", 1)].range, False
+    else:
+        y_range, shows_numbers = y_axis.range, y_axis.showticklabels is not False
+    y_title = (y_axis.title.text or "").replace("<br>", "\n")
+    axes.set_xlabel(x_axis.title.text or "", fontsize=font.size * _POINTS_PER_PX, color=font.color)
+    axes.set_ylabel(y_title, fontsize=font.size * _POINTS_PER_PX, color=font.color)
+    axes.tick_params(labelsize=0.88 * font.size * _POINTS_PER_PX, labelcolor=font.color)
+    axes.tick_params(labelleft=shows_numbers)
+    if y_axis.tickvals is not None:
+        axes.set_yticks(y_axis.tickvals)
+    axes.grid(color=y_axis.gridcolor, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    if x_axis.range:
+        axes.set_xlim(*x_axis.range)
+    if y_range:
+        axes.set_ylim(*y_range)
 
 
 def _draw_trace(axes: "Axes", trace: Any) -> None:

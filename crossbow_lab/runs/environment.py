@@ -1,5 +1,6 @@
 """What a run was made with: code, packages and hardware. Nothing here imports torch."""
 
+import functools
 import os
 import platform
 import shutil
@@ -23,7 +24,19 @@ PACKAGES = (
     "ipykernel",
     "safetensors",
 )
-_CHECKOUT = Path(crossbow_lab.__file__).resolve().parent.parent
+_VARIABLES = (
+    "CUBLAS_WORKSPACE_CONFIG",
+    "KMP_AFFINITY",
+    "KMP_BLOCKTIME",
+    "MKL_NUM_THREADS",
+    "NVIDIA_TF32_OVERRIDE",
+    "OMP_NUM_THREADS",
+    "OMP_PROC_BIND",
+    "OPENBLAS_NUM_THREADS",
+    "PYTHONHASHSEED",
+)
+_VARIABLE_FAMILIES = ("CUDA_", "NCCL_", "GOMP_", "CROSSBOW_")
+CHECKOUT = Path(crossbow_lab.__file__).resolve().parent.parent
 
 
 def code_version() -> dict[str, Any]:
@@ -36,9 +49,9 @@ def code_version() -> dict[str, Any]:
         installed inside somebody else's repository has no revision.
     """
     code: dict[str, Any] = {"version": crossbow_lab.__version__, "revision": None, "is_dirty": None}
-    if (_CHECKOUT / ".git").exists():
-        code["revision"] = _output("git", "-C", str(_CHECKOUT), "rev-parse", "--verify", "HEAD") or None
-        status = _output("git", "-C", str(_CHECKOUT), "status", "--porcelain")
+    if (CHECKOUT / ".git").exists():
+        code["revision"] = output_of("git", "-C", str(CHECKOUT), "rev-parse", "--verify", "HEAD") or None
+        status = output_of("git", "-C", str(CHECKOUT), "status", "--porcelain")
         code["is_dirty"] = None if status is None else bool(status)
     return code
 
@@ -61,19 +74,20 @@ def hardware() -> dict[str, Any]:
     -------
     dict
         ``system``, ``cpu``, ``cores`` (those this process may use), ``memory_bytes``, ``load_average`` (one
-        minute) and ``gpus`` (a list of name, memory and driver). None where the system doesn't say.
+        minute) and ``gpus`` (as in `gpus`). None where the system doesn't say.
     """
     return {
         "system": platform.platform(),
-        "cpu": _cpu_model(),
+        "cpu": cpu_model(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_bytes": _memory_bytes(),
         "load_average": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-        "gpus": _gpus(),
+        "gpus": list(gpus()),
     }
 
 
-def _cpu_model() -> str:
+@functools.lru_cache(maxsize=1)
+def cpu_model() -> str:
     """Return the processor's name as the system gives it."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -92,16 +106,39 @@ def _memory_bytes() -> int | None:
         return None
 
 
-def _gpus() -> list[dict[str, str]]:
-    """List the NVIDIA GPUs by their driver's own tool; empty when there is none."""
-    keys = ("name", "memory.total", "driver_version")
-    listed = _output("nvidia-smi", f"--query-gpu={','.join(keys)}", "--format=csv,noheader")
+@functools.lru_cache(maxsize=1)
+def gpus() -> tuple[dict[str, str], ...]:
+    """List the NVIDIA GPUs by their driver's own tool; empty when there is none.
+
+    Returns
+    -------
+    tuple of dict
+        ``name``, ``memory``, ``driver``, ``uuid`` and ``power_limit`` of each, with the units that the tool gives.
+    """
+    keys = {"name": "name", "memory": "memory.total", "driver": "driver_version", "uuid": "uuid"}
+    keys["power_limit"] = "power.limit"
+    listed = output_of("nvidia-smi", f"--query-gpu={','.join(keys.values())}", "--format=csv,noheader")
     rows = [line.split(", ") for line in (listed or "").splitlines()]
-    return [dict(zip(("name", "memory", "driver"), row, strict=True)) for row in rows if len(row) == len(keys)]
+    return tuple(dict(zip(keys, row, strict=True)) for row in rows if len(row) == len(keys))
 
 
-def _output(program: str, *arguments: str) -> str | None:
-    """Return what a program prints, or None when it is missing, fails or takes longer than ten seconds."""
+def variables() -> dict[str, str]:
+    """Return the environment variables that can change a run's numbers or speed; no other is ever recorded."""
+    return {
+        name: value
+        for name, value in sorted(os.environ.items())
+        if name in _VARIABLES or name.startswith(_VARIABLE_FAMILIES)
+    }
+
+
+def every_package() -> str:
+    """Return all installed packages as lines of ``name==version``, sorted."""
+    found = {f"{distribution.name}=={distribution.version}" for distribution in metadata.distributions()}
+    return "".join(f"{line}\n" for line in sorted(found, key=str.lower))
+
+
+def output_of(program: str, *arguments: str) -> str | None:
+    """Return what a program prints, stripped; None when it is missing, fails or takes longer than ten seconds."""
     found = shutil.which(program)
     if found is None:
         return None

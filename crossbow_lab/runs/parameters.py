@@ -143,6 +143,25 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, str]:
     return given
 
 
+def read_values(path: Path) -> dict[str, Any]:
+    """Read parameters from a YAML (or JSON) file that maps names to values; nothing in it is executed.
+
+    Raises
+    ------
+    RunError
+        If it can't be read, or holds something else.
+    """
+    import yaml  # here, because most runs have no such file
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise RunError(f"parameters can't be read from {path}: {error}") from error
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
+        raise RunError(f"{path} must map names to values, one 'name: value' a line, got {type(values).__name__}")
+    return values
+
+
 def check_values(declared: Iterable[Parameter], given: Mapping[str, Any]) -> dict[str, Any]:
     """Check values by the declared types, and return them as they are to be injected.
 

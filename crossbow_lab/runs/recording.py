@@ -1,21 +1,23 @@
 """How a notebook hands its results to the record of its run."""
 
 import json
+import math
 import os
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crossbow_lab.errors import RunError
+from crossbow_lab.resources import RUN_FOLDER_VARIABLE
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from crossbow_lab.session import Session
 
-RESULT_SCHEMA = 1
-RUN_FOLDER_VARIABLE = "CROSSBOW_RUN_FOLDER"
+RESULT_SCHEMA = 2
 
 
 def record(
@@ -75,16 +77,53 @@ def _write(run_folder: Path, sessions: Mapping[str, "Session"], table: "pd.DataF
     result = run_folder / "result.json"
     if result.exists():
         raise RunError("this notebook has already recorded its results; call cb.record once, with all its sessions")
-    fingerprints = {}
+    content: dict[str, Any] = {"schema": RESULT_SCHEMA, "fingerprints": {}, "sessions": {}, "table": None}
     for name, session in sessions.items():
-        folder = run_folder / "sessions" / name
-        folder.mkdir(parents=True)
-        session.history.to_parquet(folder / "history.parquet", index=False)
-        session.events.to_parquet(folder / "events.parquet", index=False)
-        (folder / "recipe.json").write_text(session.recipe.to_json(), encoding="utf-8")
-        fingerprints[name] = session.fingerprint()
-    content: dict[str, Any] = {"schema": RESULT_SCHEMA, "fingerprints": fingerprints, "table": None}
+        write_session(run_folder / "sessions" / name, session)
+        content["fingerprints"][name] = session.fingerprint()
+        content["sessions"][name] = measures(session)
     if table is not None:
         # pandas writes what isn't finite as null, and NumPy's numbers as plain ones.
         content["table"] = json.loads(table.to_json(orient="records", double_precision=15))
-    result.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_result(result, content)
+    for session in sessions.values():
+        # What was written while it trained is in the tables now.
+        live = session.record.folder
+        if live is not None and live.resolve().parent == (run_folder / "sessions").resolve():
+            session.record.release()
+            shutil.rmtree(live)
+
+
+def write_session(folder: Path, session: "Session") -> None:
+    """Write a session's tables and its recipe into a new folder."""
+    folder.mkdir(parents=True)
+    for name, frame in (
+        ("history", session.history),
+        ("events", session.events),
+        ("learners", session.learner_history),
+    ):
+        frame.to_parquet(folder / f"{name}.parquet", index=False)
+    (folder / "recipe.json").write_text(session.recipe.to_json(), encoding="utf-8")
+
+
+def measures(session: "Session") -> dict[str, Any]:
+    """Return how far a session came and what it took; None for what isn't known."""
+    now = session.snapshot
+    found = {
+        "state": now.state,
+        "epochs": now.epoch,
+        "samples": now.samples,
+        "train_s": now.elapsed_s,
+        "evaluation_s": now.evaluation_s,
+        "test_accuracy": now.test_accuracy,
+    }
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in found.items()
+    }
+
+
+def write_result(path: Path, content: dict[str, Any]) -> None:
+    """Write ``result.json``, all of it or none."""
+    draft = path.with_suffix(".part")
+    draft.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    draft.replace(path)

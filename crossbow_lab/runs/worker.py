@@ -9,6 +9,7 @@ kernel outlives its runner.
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -19,6 +20,8 @@ import threading
 import time
 from pathlib import Path
 from typing import Any
+
+from crossbow_lab.runs.slim import slim
 
 KERNEL_NAME = "python3"
 START_TIMEOUT_S = 120
@@ -64,20 +67,26 @@ def execute(folder: Path, request: dict[str, Any], orders: int) -> dict[str, Any
     Returns
     -------
     dict
-        ``exception`` (None, or name, message and the cell's number, from 1) and ``timing_s``.
+        ``exception`` (None, or name, message and the cell's number, from 1), ``timing_s`` (kernel: until the first
+        cell starts; notebook: all of it; report) and ``cpu_s`` (used by this process and the kernel).
     """
     started = time.perf_counter()
-    exception = _execute_notebook(folder, request, orders)
+    first_cell: list[float] = []
+    warming = threading.Thread(target=_warm_up, daemon=True)
+    warming.start()
+    exception = _execute_notebook(folder, request, orders, first_cell)
     executed = time.perf_counter()
+    warming.join()
     try:
         write_report(folder / "notebook.ipynb", folder / "report.html", title=Path(request["notebook"]).stem)
+        slim(folder / "notebook.ipynb", folder / "outputs")
     except Exception as error:  # a report that can't be made must not cost the record of the run
         _say(f"no HTML report: {error}")
     reported = time.perf_counter()
-    return {
-        "exception": exception,
-        "timing_s": {"notebook": executed - started, "report": reported - executed},
-    }
+    timing_s = {"notebook": executed - started, "report": reported - executed}
+    if first_cell:
+        timing_s["kernel"] = first_cell[0] - started
+    return {"exception": exception, "timing_s": timing_s, "cpu_s": sum(os.times()[:4])}
 
 
 def write_report(notebook_path: Path, report_path: Path, *, title: str) -> None:
@@ -97,7 +106,18 @@ def write_report(notebook_path: Path, report_path: Path, *, title: str) -> None:
     report_path.write_text(html, encoding="utf-8")
 
 
-def _execute_notebook(folder: Path, request: dict[str, Any], orders: int) -> dict[str, Any] | None:
+def _warm_up() -> None:
+    """Load what a report needs, which takes half a second, while the kernel starts."""
+    import nbformat
+    from nbconvert import HTMLExporter
+
+    with contextlib.suppress(Exception):  # whatever it is, the report itself will say so
+        HTMLExporter().from_notebook_node(nbformat.v4.new_notebook())  # type: ignore[no-untyped-call]
+
+
+def _execute_notebook(
+    folder: Path, request: dict[str, Any], orders: int, first_cell: list[float]
+) -> dict[str, Any] | None:
     """Run the notebook through papermill and return what ended it early, if anything did."""
     import papermill
     from jupyter_client.manager import AsyncKernelManager
@@ -118,13 +138,14 @@ def _execute_notebook(folder: Path, request: dict[str, Any], orders: int) -> dic
                 folder / "notebook.ipynb",
                 parameters=request["parameters"],
                 kernel_name=KERNEL_NAME,
+                language="python",
                 km=kernel,
                 progress_bar=False,
                 stdout_file=sys.stdout,
                 stderr_file=sys.stdout,
                 start_timeout=START_TIMEOUT_S,
                 store_widget_state=False,
-                on_cell_start=_announce(request["n_cells"]),
+                on_cell_start=_announce(request["n_cells"], first_cell),
             )
         except PapermillExecutionError as error:
             return {"name": error.ename, "message": error.evalue, "cell": error.cell_index + 1}
@@ -132,18 +153,24 @@ def _execute_notebook(folder: Path, request: dict[str, Any], orders: int) -> dic
             message = "the kernel died: out of memory, killed from outside, or ended by the notebook itself"
             return {"name": "DeadKernelError", "message": message, "cell": None}
         except Exception as error:  # whatever it was, it belongs in the record
-            return {"name": type(error).__name__, "message": str(error), "cell": None}
+            is_dead = "Kernel died before" in str(error)  # while it started, which nbclient tells in these words only
+            name = "DeadKernelError" if is_dead else type(error).__name__
+            return {"name": name, "message": str(error), "cell": None}
         finally:
             over.set()
-            if kernel.has_kernel:
+            with contextlib.suppress(Exception):  # one that never answered can't be asked to go
                 run_sync(kernel.shutdown_kernel)()
+            with contextlib.suppress(Exception):
+                run_sync(kernel.shutdown_kernel)(now=True)
     return None
 
 
-def _announce(n_cells: int) -> Any:
-    """Return the hook that prints a line when a cell starts."""
+def _announce(n_cells: int, first_cell: list[float]) -> Any:
+    """Return the hook that prints a line when a cell starts, and notes when the first does."""
 
     def announce(cell: Any, cell_index: int) -> None:
+        if not first_cell:
+            first_cell.append(time.perf_counter())
         if cell.cell_type == "code" and cell.source.strip():
             _say(f"[cell {cell_index + 1} of {n_cells}] {cell.source.strip().splitlines()[0][:80]}")
 

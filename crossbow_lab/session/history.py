@@ -168,6 +168,11 @@ class Record:
         for log in (self.rows, self.learner_rows, self.events):
             log.close()
 
+    def release(self) -> None:
+        """Close the files and go on in memory only: somebody else keeps what is in the folder."""
+        self.close()
+        self.folder = None
+
 
 @contextmanager
 def _writing(path: Path | None) -> Iterator[None]:

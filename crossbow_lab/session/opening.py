@@ -1,14 +1,19 @@
-"""Turns what a user gives a session into what it is made of: arguments into a recipe, a checkpoint into a trainer."""
+"""Turns what a user gives a session into what it is made of: a recipe, a trainer, a loop, and where it is recorded."""
 
 import numbers
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from crossbow_lab.errors import ConfigurationError, nearest
+from crossbow_lab.resources import RUN_FOLDER_VARIABLE
 from crossbow_lab.session import checkpoint as checkpoints
 from crossbow_lab.session.build import Built, Own, build
+from crossbow_lab.session.driver import Driver
+from crossbow_lab.session.loop import Loop
 from crossbow_lab.session.recipe import Recipe
+from crossbow_lab.session.requests import Requests
 from crossbow_lab.session.sources import name_of
 
 _SETTINGS = (
@@ -88,6 +93,41 @@ def rebuild_from(path: Path, own: Own) -> tuple[Built, checkpoints.Checkpoint]:
     checkpoints.load(path, built.trainer, past)
     start = replace(built.recipe, weights_sha256=past.recipe.weights_sha256, adjustments=(), iterations=None)
     return replace(built, recipe=start), past
+
+
+def get_ready(built: Built, folder: Path | None, past: checkpoints.Checkpoint | None) -> tuple[Loop, Driver, Requests]:
+    """Return what trains: the loop, who drives it, and what is asked of it.
+
+    An executor that can't run the model says so now, before anything is written.
+    """
+    built.trainer.prepare_step(built.trainer.setting)
+    loop = Loop(built, _record_folder(folder), past)
+    driver = Driver(loop)
+    return loop, driver, Requests(loop, driver)
+
+
+def _record_folder(folder: Path | None) -> Path | None:
+    """Return where a session is recorded as it trains: the folder that is given, else a new one of the run's record.
+
+    Inside a run (see `crossbow_lab.runs`) every session is on disk while it trains, so that it can be watched, and a
+    kill loses nothing. Elsewhere a session without a folder lives in memory.
+    """
+    if folder is not None:
+        return folder
+    run_folder = os.environ.get(RUN_FOLDER_VARIABLE)
+    if not run_folder:
+        return None
+    number = 1
+    while True:
+        made = Path(run_folder, "sessions", f"unrecorded-{number}")
+        try:
+            made.mkdir(parents=True)
+        except FileExistsError:  # another session's, perhaps of another thread
+            number += 1
+        except OSError as error:
+            raise ConfigurationError(f"the run's record {run_folder} can't be written to ({error})") from error
+        else:
+            return made
 
 
 def _new_recipe(model: Any, dataset: Any, loss: Any, given: dict[str, Any]) -> Recipe:

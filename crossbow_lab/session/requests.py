@@ -1,12 +1,14 @@
-"""Adjustments that were asked for: checked at once, in their order, and known until they are taken."""
+"""What a session's owner asks of it: adjustments, checked at once and known until they are taken; and how it stands."""
 
 from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from crossbow_lab.errors import ConfigurationError
 from crossbow_lab.session.driver import Driver
 from crossbow_lab.session.loop import Loop
+from crossbow_lab.session.observer import Snapshot
 
 
 class Requests:
@@ -29,6 +31,13 @@ class Requests:
             if not future.done():
                 changes |= asked
         return tuple(changes.items())
+
+    def snapshot(self) -> Snapshot:
+        """Return how the session stands, with what is asked of it; never waits."""
+        loop = self._loop
+        requested = self.pending  # first: what is taken meanwhile is then in the setting, or still in here
+        now = loop.observer.snapshot
+        return replace(now, state=loop.state, limits=loop.limits, requested=requested, error=loop.error)
 
     def ask(self, changes: dict[str, Any]) -> None:
         """Have changes made before the next iteration; wait for them where nobody trains.

@@ -6,7 +6,6 @@ only, and reads an immutable snapshot that it replaces about every 50 ms.
 
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Never
 
@@ -17,17 +16,15 @@ from crossbow_lab.averaging import Algorithm
 from crossbow_lab.errors import ConfigurationError
 from crossbow_lab.session.build import Built, Own, build, rebuild
 from crossbow_lab.session.checkpoint import Checkpoint
-from crossbow_lab.session.driver import Driver
 from crossbow_lab.session.history import Record, next_folder, time_to_accuracy
 from crossbow_lab.session.limits import Accuracy, TimeToAccuracy
-from crossbow_lab.session.loop import Loop
 from crossbow_lab.session.observer import Snapshot
-from crossbow_lab.session.opening import read_arguments, rebuild_from
+from crossbow_lab.session.opening import get_ready, read_arguments, rebuild_from
 from crossbow_lab.session.recipe import Recipe
-from crossbow_lab.session.requests import Requests
 
 if TYPE_CHECKING:
     from crossbow_lab.dashboard import Dashboard
+    from crossbow_lab.runs import Run
 
 Model = str | nn.Module | Callable[[], nn.Module]
 
@@ -121,10 +118,8 @@ class Session:
 
     def _begin(self, built: Built, folder: Path | None, past: Checkpoint | None) -> None:
         """Get ready to train; an executor that can't run the model says so now."""
-        built.trainer.prepare_step(built.trainer.setting)
-        loop = Loop(built, folder, past)
-        driver = Driver(loop)
-        self._built, self._loop, self._driver, self._requests = built, loop, driver, Requests(loop, driver)
+        loop, driver, requests = get_ready(built, folder, past)
+        self._built, self._loop, self._driver, self._requests = built, loop, driver, requests
 
     # ---- training -------------------------------------------------------------------------------------------
 
@@ -196,8 +191,7 @@ class Session:
         For places that show nothing from the background, such as Colab. Without widgets (see `dashboard`) it prints
         lines of progress instead, and shows a static report at the end.
         """
-        # Upwards in the layers, so only when it is asked for: a session needs no widgets.
-        from crossbow_lab.dashboard import run_live
+        from crossbow_lab.dashboard import run_live  # upwards in the layers, so only when it is asked for
 
         run_live(self, ui=ui, epochs=epochs, iterations=iterations, seconds=seconds, until=until)
         return self
@@ -267,10 +261,7 @@ class Session:
     @property
     def snapshot(self) -> Snapshot:
         """How the session stands: immutable, about 50 ms old at most while training. Never waits."""
-        loop, requests = self._loop, self._requests
-        requested = requests.pending  # first: what is taken meanwhile is then in the setting, or still in here
-        now = loop.observer.snapshot
-        return replace(now, state=loop.state, limits=loop.limits, requested=requested, error=loop.error)
+        return self._requests.snapshot()
 
     @property
     def error(self) -> str | None:
@@ -346,6 +337,15 @@ class Session:
         Raises CheckpointError if the file can't be written, or training has diverged.
         """
         return self._driver.ask_and_wait(lambda: self._loop.save(Path(path)))
+
+    def save_run(self, runs_dir: str | Path = "runs", name: str = "session") -> "Run":
+        """Publish the session as a run like any other, which `crossbow-lab replay` runs again; return the run.
+
+        It must not train at that moment. It can go on afterwards, and be saved again, as another run.
+        """
+        from crossbow_lab.runs import save_session  # upwards in the layers, as in `run_live`
+
+        return save_session(self, runs_dir=runs_dir, name=name)
 
     @classmethod
     def restore(

@@ -27,7 +27,7 @@ def test_it_describes_the_machine_in_plain_values() -> None:
 
 def test_it_has_no_revision_outside_a_checkout_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """An installed package doesn't take the revision of the repository that it happens to lie in."""
-    monkeypatch.setattr(environment, "_CHECKOUT", tmp_path)
+    monkeypatch.setattr(environment, "CHECKOUT", tmp_path)
     assert environment.code_version() == {"version": crossbow_lab.__version__, "revision": None, "is_dirty": None}
 
 
@@ -36,7 +36,7 @@ def test_it_names_the_revision_and_whether_files_differ(monkeypatch: pytest.Monk
     identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
     for arguments in (["init", "-q"], [*identity, "commit", "-q", "--allow-empty", "-m", "first"]):
         subprocess.run(["git", "-C", str(tmp_path), *arguments], check=True)
-    monkeypatch.setattr(environment, "_CHECKOUT", tmp_path)
+    monkeypatch.setattr(environment, "CHECKOUT", tmp_path)
     clean = environment.code_version()
     assert len(clean["revision"]) == 40
     assert clean["is_dirty"] is False

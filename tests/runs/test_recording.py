@@ -15,11 +15,21 @@ from crossbow_lab.runs import record
 TABLE = pd.DataFrame({"algorithm": ["SMA"], "epochs_to_target": [math.inf], "final_accuracy": [0.97]})
 
 
-def _session(seed: int = 0) -> Any:
+def _session(seed: int = 0, folder: Path | None = None) -> Any:
     """Return something with what is recorded of a session."""
     return SimpleNamespace(
         history=pd.DataFrame({"epoch": [1.0, 2.0], "test_accuracy": [0.5, 0.9]}),
         events=pd.DataFrame({"iteration": [0], "kind": ["executor"]}),
+        learner_history=pd.DataFrame({"learner": [0]}),
+        snapshot=SimpleNamespace(
+            state="finished",
+            epoch=2.0,
+            samples=20,
+            elapsed_s=1.5,
+            evaluation_s=0.5,
+            test_accuracy=math.nan,
+        ),
+        record=SimpleNamespace(folder=folder, release=lambda: None),
         recipe=SimpleNamespace(seed=seed, to_json=lambda: '{"schema": 1}'),
         fingerprint=lambda: f"fingerprint {seed}",
     )
@@ -41,12 +51,29 @@ def test_it_writes_sessions_and_result_inside_a_run(monkeypatch: pytest.MonkeyPa
     assert pd.read_parquet(folder / "history.parquet")["test_accuracy"].tolist() == [0.5, 0.9]
     assert pd.read_parquet(folder / "events.parquet")["kind"].tolist() == ["executor"]
     assert (folder / "recipe.json").read_text() == '{"schema": 1}'
+    assert pd.read_parquet(folder / "learners.parquet")["learner"].tolist() == [0]
     result = json.loads((tmp_path / "result.json").read_text())
+    sessions = result.pop("sessions")
+    assert set(sessions) == {"SMA-seed3", "SMA-seed4", "S-SGD"}
+    assert sessions["S-SGD"]["train_s"] == 1.5
+    assert sessions["S-SGD"]["test_accuracy"] is None
     assert result == {
-        "schema": 1,
+        "schema": 2,
         "fingerprints": {"SMA-seed3": "fingerprint 3", "SMA-seed4": "fingerprint 4", "S-SGD": "fingerprint 0"},
         "table": [{"algorithm": "SMA", "epochs_to_target": None, "final_accuracy": 0.97}],
     }
+
+
+def test_it_replaces_what_a_session_wrote_while_it_trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The lines of the run's own folder go when the tables are there; a folder of the user's stays."""
+    monkeypatch.setenv("CROSSBOW_RUN_FOLDER", str(tmp_path / "run"))
+    live, own = tmp_path / "run" / "sessions" / "unrecorded-1", tmp_path / "own"
+    for folder in (live, own):
+        folder.mkdir(parents=True)
+        (folder / "history.jsonl").write_text("{}\n")
+    record({"SMA": _session(folder=live), "S-SGD": _session(folder=own)})
+    assert {path.name for path in live.parent.iterdir()} == {"SMA", "S-SGD"}
+    assert (own / "history.jsonl").exists()
 
 
 def test_it_refuses_to_record_twice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

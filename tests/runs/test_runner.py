@@ -1,8 +1,11 @@
 """A notebook as a run: its process, its folder and its status."""
 
+import errno
 import hashlib
+import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,11 +15,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from crossbow_lab.errors import RunError
-from crossbow_lab.runs import runner
-from crossbow_lab.runs.runner import Run, load_run, run_notebook
+from crossbow_lab.runs import Run, collect, gc, identity, list_runs, load_run, process, run_notebook, runner
+from crossbow_lab.runs.identity import Request
+from crossbow_lab.runs.store import find_finished
+from crossbow_lab.runs.verifying import verify
 from crossbow_lab.runs.worker import write_report
 
 WRITER = """
@@ -42,7 +48,7 @@ def completed(
 
     def on_line(line: str) -> None:
         lines.append(line)
-        published.extend(path.name for path in (folder / "runs").iterdir() if path.name != ".tmp")
+        published.extend(path.name for path in (folder / "runs").iterdir() if not path.name.startswith("."))
 
     run = run_notebook(notebook, {"n": "5"}, runs_dir=folder / "runs", on_line=on_line)
     return run, lines, published
@@ -89,6 +95,7 @@ def test_it_publishes_nothing_before_it_is_over(completed: tuple[Run, list[str],
     run, _, published = completed
     assert published == []
     assert list((run.folder.parent / ".tmp").iterdir()) == []
+    assert list((run.folder.parent / ".leases").iterdir()) == []
 
 
 def test_it_records_what_was_asked_and_what_happened(completed: tuple[Run, list[str], list[str]]) -> None:
@@ -96,7 +103,7 @@ def test_it_records_what_was_asked_and_what_happened(completed: tuple[Run, list[
     run = completed[0]
     manifest = json.loads((run.folder / "manifest.json").read_text())
     assert manifest == run.manifest
-    assert manifest["schema"] == 1
+    assert manifest["schema"] == 2
     assert manifest["parameters"] == {"n": 5}
     notebook = Path(manifest["notebook"]["path"])
     assert manifest["notebook"]["sha256"] == hashlib.sha256(notebook.read_bytes()).hexdigest()
@@ -106,7 +113,8 @@ def test_it_records_what_was_asked_and_what_happened(completed: tuple[Run, list[
     assert manifest["timing_s"]["notebook"] > 0
     on_disk = {path.relative_to(run.folder).as_posix() for path in run.folder.rglob("*") if path.is_file()}
     assert set(manifest["outputs"]) == on_disk - {"manifest.json"}
-    assert "outcome.json" not in on_disk
+    assert not {"outcome.json", "request.json"} & on_disk
+    assert verify(run) == ()
 
 
 def test_it_works_in_a_folder_of_its_own_with_modules_beside_the_notebook(
@@ -120,6 +128,28 @@ def test_it_is_read_again_from_its_folder(completed: tuple[Run, list[str], list[
     """``load_run`` returns what ``run_notebook`` returned."""
     assert load_run(completed[0].folder) == completed[0]
     assert completed[0].result == {"table": None}
+
+
+def test_it_answers_the_same_request_from_the_record(
+    completed: tuple[Run, list[str], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is run again, whatever way the value is written."""
+    run = completed[0]
+    # Somebody may be editing the package while its tests run.
+    monkeypatch.setattr(identity, "code_sha256", lambda: run.manifest["parts"]["code"])
+    again = run_notebook(run.manifest["notebook"]["path"], {"n": 5}, runs_dir=run.folder.parent)
+    assert again.is_cached
+    assert again.folder == run.folder
+    assert not run.is_cached
+
+
+def test_it_takes_no_damaged_record_for_an_answer(completed: tuple[Run, list[str], list[str]], tmp_path: Path) -> None:
+    """A record that lost a file is passed over."""
+    run = completed[0]
+    shutil.copytree(run.folder, tmp_path / run.folder.name)
+    assert find_finished(tmp_path, str(run.key)) is not None
+    (tmp_path / run.folder.name / "result.json").unlink()
+    assert find_finished(tmp_path, str(run.key)) is None
 
 
 def test_it_refuses_a_misspelt_parameter_before_anything_runs(
@@ -163,14 +193,6 @@ def test_it_publishes_a_failed_run_with_its_partial_notebook(
 
 
 @pytest.mark.slow
-def test_it_publishes_a_run_whose_kernel_died(write_notebook: Callable[..., Path], tmp_path: Path) -> None:
-    """A kernel that is gone is noticed, and said."""
-    run = run_notebook(write_notebook("n: int = 3", "import os; os._exit(3)"), runs_dir=tmp_path / "runs")
-    assert run.status == "failed"
-    assert "the kernel died" in run.manifest["exception"]["message"]
-
-
-@pytest.mark.slow
 def test_it_publishes_a_run_whose_process_was_killed(write_notebook: Callable[..., Path], tmp_path: Path) -> None:
     """Even when the worker left no account of itself, the record says so, with the notebook as far as it got."""
     kill_parent = "import os, signal; os.kill(os.getppid(), signal.SIGKILL)"
@@ -202,7 +224,7 @@ def test_it_ends_a_notebook_that_does_not_hear_the_interrupt(
     write_notebook: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After the time limit and its grace the kernel is killed, and the record says timeout."""
-    monkeypatch.setattr(runner, "_GRACE_S", 1.0)
+    monkeypatch.setattr(process, "_GRACE_S", 1.0)
     deaf = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print('go', flush=True); time.sleep(60)"
     started = time.monotonic()
     run = run_notebook(write_notebook("n: int = 3", deaf), runs_dir=tmp_path / "runs", timeout_s=4)
@@ -216,7 +238,7 @@ def test_it_leaves_ctrl_c_alone_on_other_threads() -> None:
     seen: list[object] = []
 
     def work() -> None:
-        with runner._on_interrupt(lambda: None):
+        with process._on_interrupt(lambda: None):
             seen.append(signal.getsignal(signal.SIGINT))
 
     thread = threading.Thread(target=work)
@@ -243,7 +265,11 @@ def test_it_leaves_no_process_and_no_run_when_it_is_killed(write_notebook: Calla
         kernel = next(int(line.split()[1]) for line in driver.stdout if line.startswith("pid "))
         driver.kill()
     assert _ends(kernel, within_s=10)
-    assert [path.name for path in (tmp_path / "runs").iterdir()] == [".tmp"]
+    assert list_runs(tmp_path / "runs") == []
+    recovered = gc(tmp_path / "runs").recovered
+    assert [run.status for run in recovered] == ["interrupted"]
+    assert "pid " in (recovered[0].folder / "log.txt").read_text()
+    assert verify(recovered[0]) == ()
 
 
 def _ends(pid: int, *, within_s: float) -> bool:
@@ -257,39 +283,99 @@ def _ends(pid: int, *, within_s: float) -> bool:
     return False
 
 
-def test_it_is_a_run_only_with_a_manifest(tmp_path: Path) -> None:
-    """A folder without one, with a damaged one, or with one of a newer schema is refused with the reason."""
-    with pytest.raises(RunError, match="is not a run: it has no manifest"):
-        load_run(tmp_path)
-    (tmp_path / "manifest.json").write_text("{")
-    with pytest.raises(RunError, match="is damaged"):
-        load_run(tmp_path)
-    (tmp_path / "manifest.json").write_text('{"schema": 2}')
-    with pytest.raises(RunError, match="has schema 2, this version reads 1; upgrade"):
-        load_run(tmp_path)
+def test_it_runs_a_request_once_though_two_ask(
+    write_notebook: Callable[..., Path],
+    make_run: Callable[..., Run],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The second waits for the first, says so once, and returns its record."""
+    notebook, lines, answers = write_notebook("n: int = 3"), [], []
+    is_waiting = threading.Event()
+
+    def run(request: Request, *_: object) -> Run:
+        assert is_waiting.wait(10)
+        return make_run(key=request.key)
+
+    def on_line(line: str) -> None:
+        lines.append(line)
+        is_waiting.set()
+
+    def ask() -> None:
+        answers.append(run_notebook(notebook, runs_dir=tmp_path / "runs", on_line=on_line))
+
+    monkeypatch.setattr(runner, "_run", run)
+    monkeypatch.setattr(runner, "_ASK_AGAIN_S", 0.01)
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(run.is_cached for run in answers) == [False, True]
+    assert answers[0].folder == answers[1].folder
+    assert len(lines) == 1
+    assert lines[0].startswith(f"waiting: process {os.getpid()} on ")
 
 
-@pytest.mark.parametrize("fails_at", range(6))
-def test_it_never_publishes_half_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails_at: int) -> None:
-    """Whichever write to disk fails, there is either no run folder or a whole one."""
-    building = tmp_path / ".tmp" / "small-1"
-    (building / "files").mkdir(parents=True)
-    for name in ("notebook.ipynb", "log.txt"):
-        (building / name).write_text("content")
-    synced: list[Path] = []
+@pytest.mark.slow
+def test_it_keeps_what_a_session_recorded_before_its_kernel_was_killed(
+    write_notebook: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Its history, events, recipe and last checkpoint are in the record, without the notebook's doing."""
+    train = (
+        "import os, signal, crossbow_lab as cb\n"
+        "session = cb.Session('logreg', 'digits', learners=2, batch_size=8, executor='loop', threads=1)\n"
+        "session.run(epochs=2)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    run = run_notebook(write_notebook("n: int = 3", train), runs_dir=tmp_path / "runs")
+    assert run.status == "failed"
+    assert "the kernel died" in run.manifest["exception"]["message"]
+    assert list(run.sessions) == ["unrecorded-1"]
+    names = {path.name for path in run.sessions["unrecorded-1"].iterdir()}
+    assert names >= {"history.parquet", "events.parquet", "recipe.json", "last.safetensors"}
+    assert len(pd.read_parquet(run.sessions["unrecorded-1"] / "history.parquet")) == 2
+    assert run.manifest["data"]["digits"]
+    assert verify(run) == ()
 
-    def sync(path: Path) -> None:
-        synced.append(path)
-        if len(synced) > fails_at:
-            raise OSError("no space left on device")
 
-    monkeypatch.setattr(runner, "_sync", sync)
-    if fails_at < 5:
-        with pytest.raises(OSError, match="no space left"):
-            runner._publish(building, {"schema": 1, "status": "completed"})
-    else:
-        runner._publish(building, {"schema": 1, "status": "completed"})
-    published = tmp_path / "small-1"
-    if published.exists():
-        assert set(load_run(published).manifest["outputs"]) == {"notebook.ipynb", "log.txt"}
-        assert fails_at >= 4
+def test_it_says_so_when_the_disk_is_full_at_the_start(
+    write_notebook: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the folder and what to do, not with a traceback of the file system."""
+
+    def full(path: Path, text: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(collect, "write", full)
+    monkeypatch.setattr(runner, "execute", lambda _job, _say, meanwhile: meanwhile())
+    with pytest.raises(RunError, match=r"can't be recorded in .*No space left on device; free space"):
+        run_notebook(write_notebook("n: int = 3"), runs_dir=tmp_path / "runs")
+    assert list((tmp_path / "runs" / ".leases").iterdir()) == []
+
+
+def test_it_stops_a_run_whose_log_cannot_be_written(tmp_path: Path) -> None:
+    """The lines still arrive, and the reason is given once."""
+    lines: list[str] = []
+    why: list[str] = []
+    process._pass_on(io.StringIO("one\ntwo\n"), tmp_path / "gone" / "log.txt", lines.append, why.append)
+    assert lines == ["one", "two"]
+    assert len(why) == 1
+    assert "can't be written" in why[0]
+    outcome = process.outcome_of(tmp_path, why[0])
+    assert outcome["status"] == "failed"
+    assert "the notebook was stopped" in outcome["exception"]["message"]
+
+
+def test_it_answers_from_a_store_that_it_cannot_write(
+    completed: tuple[Run, list[str], list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is there is found; only a new run is refused, with another place to go."""
+    run = completed[0]
+    monkeypatch.setattr(identity, "code_sha256", lambda: run.manifest["parts"]["code"])
+    shutil.copytree(run.folder, tmp_path / "runs" / run.folder.name)
+    (tmp_path / "runs" / ".leases").write_text("in the way")
+    notebook = run.manifest["notebook"]["path"]
+    assert run_notebook(notebook, {"n": 5}, runs_dir=tmp_path / "runs").is_cached
+    with pytest.raises(RunError, match=r"runs can't be written to .*; choose another --runs-dir"):
+        run_notebook(notebook, {"n": 6}, runs_dir=tmp_path / "runs")

@@ -1,0 +1,191 @@
+"""The runner's side of a run's process: starts it, passes on its lines, and ends it when it must end."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import crossbow_lab
+from crossbow_lab.resources import RUN_FOLDER_VARIABLE
+from crossbow_lab.runs.publish import recording
+
+LOG = "log.txt"
+_GRACE_S = 10.0
+_LAST_RESORT_S = 30.0
+_PACKAGE_ROOT = Path(crossbow_lab.__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the process is to execute.
+
+    Attributes
+    ----------
+    building : Path
+        The folder that the run is built in.
+    notebook : Path
+        What is executed.
+    imports_from : Path
+        The folder of the notebook's own modules.
+    parameters : dict
+        Injected after the parameters cell.
+    n_cells : int
+        Cells of the notebook, for the progress lines.
+    timeout_s : float or None
+    """
+
+    building: Path
+    notebook: Path
+    imports_from: Path
+    parameters: dict[str, Any]
+    n_cells: int
+    timeout_s: float | None
+
+
+def execute(job: Job, on_line: Callable[[str], None], meanwhile: Callable[[], None]) -> dict[str, Any]:
+    """Run a job to its end.
+
+    Parameters
+    ----------
+    job : Job
+    on_line : callable
+        Gets every line as it comes.
+    meanwhile : callable
+        Called once, when the process has been started.
+
+    Returns
+    -------
+    dict
+        ``status``, ``exception``, ``timing_s`` and, where known, ``cpu_s``.
+    """
+    request = {
+        "notebook": str(job.notebook),
+        "parameters": job.parameters,
+        "n_cells": job.n_cells + bool(job.parameters),
+        "grace_s": _GRACE_S,
+    }
+    with recording(job.building):
+        (job.building / "request.json").write_text(json.dumps(request), encoding="utf-8")
+    worker = subprocess.Popen(  # noqa: S603 (our own interpreter and module)
+        [sys.executable, "-m", "crossbow_lab.runs.worker", str(job.building)],
+        cwd=job.building / "files",
+        env=_environment(job),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+    )
+    stopped: list[str] = []
+    limit = threading.Timer(job.timeout_s or 0.0, _stop, [worker, stopped, "timeout"])
+    assert worker.stdin is not None  # noqa: S101 (both are pipes)
+    assert worker.stdout is not None  # noqa: S101
+    try:
+        with _on_interrupt(lambda: _stop(worker, stopped, "interrupted")):
+            if job.timeout_s is not None:
+                limit.start()
+            meanwhile()
+            _pass_on(worker.stdout, job.building / LOG, on_line, lambda why: _stop(worker, stopped, why))
+    finally:
+        limit.cancel()
+        worker.stdin.close()  # left early, this ends the worker and its kernel
+        worker.wait()
+        worker.stdout.close()
+    return outcome_of(job.building, stopped[0] if stopped else None)
+
+
+def outcome_of(building: Path, stopped: str | None) -> dict[str, Any]:
+    """Say how a run ended: the worker's own account, or that it left none.
+
+    Parameters
+    ----------
+    building : Path
+    stopped : str or None
+        Why it was told to stop: ``timeout``, ``interrupted``, or in words why it couldn't be recorded any more.
+    """
+    try:
+        outcome: dict[str, Any] = json.loads((building / "outcome.json").read_bytes())
+    except (OSError, ValueError):
+        lost = {"name": "WorkerDied", "message": f"the run's process was killed; see {LOG}", "cell": None}
+        outcome = {"exception": lost, "timing_s": {}}
+    if stopped in ("timeout", "interrupted"):
+        return {"status": stopped, **outcome}
+    if stopped is not None:
+        outcome["exception"] = {"name": "OSError", "message": f"{stopped}; the notebook was stopped", "cell": None}
+    return {"status": "failed" if outcome["exception"] else "completed", **outcome}
+
+
+def _stop(worker: "subprocess.Popen[str]", stopped: list[str], why: str) -> None:
+    """Have the worker interrupt its notebook."""
+    stopped.append(why)
+    if worker.stdin is not None and worker.poll() is None:
+        with contextlib.suppress(OSError, ValueError):
+            os.write(worker.stdin.fileno(), b"\n")
+    # The worker ends the kernel when its grace is over; this is for a worker that can't.
+    last_resort = threading.Timer(_LAST_RESORT_S, worker.kill)
+    last_resort.daemon = True
+    last_resort.start()
+
+
+def _pass_on(lines: IO[str], log_path: Path, on_line: Callable[[str], None], stop: Callable[[str], None]) -> None:
+    """Write every line to the log and pass it on; a log that can't be written ends the run, not its record."""
+    log = None
+    try:
+        log = log_path.open("w", encoding="utf-8")
+    except OSError as error:
+        stop(f"{log_path} can't be written: {error}")
+    try:
+        for line in lines:
+            if log is not None:
+                try:
+                    log.write(line)
+                    log.flush()  # `crossbow-lab watch` reads it, and a kill must not cost it
+                except OSError as error:
+                    log = None
+                    stop(f"{log_path} can't be written: {error}")
+            on_line(line.rstrip("\n"))
+    finally:
+        if log is not None:
+            log.close()
+
+
+@contextlib.contextmanager
+def _on_interrupt(action: Callable[[], None]) -> Iterator[None]:
+    """Make Ctrl-C call the action, where this thread may decide that."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: action())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _environment(job: Job) -> dict[str, str]:
+    """Return the environment of the worker and its kernel: ours, with relative places made absolute."""
+    environment = dict(os.environ)
+    environment[RUN_FOLDER_VARIABLE] = str(job.building)
+    environment["CROSSBOW_HEADLESS"] = "1"
+    environment["PYTHONUNBUFFERED"] = "1"
+    # A kernel named python3 in the user's home may belong to another Python; ours is beside this one.
+    environment["JUPYTER_PREFER_ENV_PATH"] = "1"
+    if environment.get("CROSSBOW_DATA"):
+        environment["CROSSBOW_DATA"] = str(Path(environment["CROSSBOW_DATA"]).resolve())
+    # A checkout that isn't installed must be found from the new working directory too.
+    roots = [str(job.imports_from)]
+    if (_PACKAGE_ROOT / "pyproject.toml").exists():
+        roots.append(str(_PACKAGE_ROOT))
+    if environment.get("PYTHONPATH"):
+        roots.append(environment["PYTHONPATH"])
+    environment["PYTHONPATH"] = os.pathsep.join(roots)
+    return environment
