@@ -1,5 +1,6 @@
 """The buttons that start, pause and end training, and keep what there is."""
 
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -8,7 +9,6 @@ import ipywidgets
 
 from crossbow_lab.dashboard.actions import Actions
 from crossbow_lab.dashboard.recipe_button import RecipeButton
-from crossbow_lab.dashboard.recorded import save
 from crossbow_lab.session import Session
 
 _FITS = {
@@ -21,9 +21,10 @@ _FITS = {
     "restart": ("ready", "running", "paused", "finished", "stopped"),
     "reset": ("ready", "running", "paused", "finished", "stopped", "failed"),
     "checkpoint": ("ready", "running", "paused", "finished", "stopped"),
-    "save": ("ready", "running", "paused", "finished", "stopped", "failed"),
+    "save": ("running", "paused", "finished", "stopped", "failed"),
 }
 _PALE = "cb-pale"
+_PAUSE_WITHIN_S = 30.0
 
 
 class Buttons:
@@ -62,7 +63,7 @@ class Buttons:
             "restart": button("restart", "restart averaging", "Set all learners to z and clear all momentum"),
             "reset": button("reset", "reset", "Begin again with the same seed, adjustments dropped"),
             "checkpoint": button("checkpoint", "checkpoint", "Write all that is needed to go on another day"),
-            "save": button("save", "save run", "Write history, events and recipe, for cb.replay(folder)"),
+            "save": button("save", "save run", "Publish a run: crossbow-lab runs lists it, cb.replay shows it"),
         }
         self.recipe = RecipeButton(lambda: session.recipe.to_json())
         for name, action in self._on_click().items():
@@ -123,6 +124,17 @@ class Buttons:
         return f"written: {self._session.checkpoint(folder / name)}; cb.Session.restore goes on from it"
 
     def _save(self) -> str:
-        """Write the record into a new folder."""
-        folder = Path("crossbow-runs").resolve() / f"{datetime.now():%Y%m%dT%H%M%S}"
-        return f"saved: {save(self._session, folder)}; cb.replay shows it again"
+        """Publish the session as a run; training pauses for it, so that all of the record is of one moment."""
+        session = self._session
+        was_running = session.state == "running"
+        if was_running:
+            session.pause()
+            end_s = time.monotonic() + _PAUSE_WITHIN_S
+            while session.state == "running" and time.monotonic() < end_s:
+                time.sleep(0.005)
+        try:
+            run = session.save_run()
+        finally:
+            if was_running and session.state == "paused":
+                session.resume()
+        return f"saved: {run.folder}; `crossbow-lab show` describes it, cb.replay shows it again"

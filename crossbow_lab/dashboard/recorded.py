@@ -1,4 +1,4 @@
-"""A session's record on disk: written by a button, or by the session itself as it trains; read for replays."""
+"""A session's record, from its folder or its run's, or from the session itself: what replays show."""
 
 import json
 import math
@@ -36,25 +36,6 @@ class Recorded:
     recipe: Recipe | None
 
 
-def save(session: Session, folder: Path) -> Path:
-    """Write history, learners, events and recipe into a new folder; return it.
-
-    Raises
-    ------
-    RunError
-        If it can't be written, or is there already.
-    """
-    frames = {"history": session.history, "learners": session.learner_history, "events": session.events}
-    try:
-        folder.mkdir(parents=True)
-        for name, frame in frames.items():
-            frame.to_parquet(folder / f"{name}.parquet", index=False)
-        (folder / "recipe.json").write_text(session.recipe.to_json(), encoding="utf-8")
-    except OSError as error:
-        raise RunError(f"{folder} can't be written ({error}); free space, or work in another folder") from error
-    return folder
-
-
 def of_session(session: Session) -> Recorded:
     """Return what has happened so far in a session."""
     record = session.record
@@ -83,7 +64,7 @@ def read(folder: Path, session: str | None = None) -> Recorded:
     Parameters
     ----------
     folder : Path
-        A session's own folder, one that `save` wrote, or a run's, which holds one for each of its sessions.
+        A session's own folder, or a run's, which holds one for each of its sessions.
     session : str, optional
         Which, where there are several.
 
@@ -108,9 +89,7 @@ def _chosen(folder: Path, session: str | None) -> Path:
         return folder
     several = {path.name: path for path in sorted((folder / "sessions").glob("*")) if _has_record(path)}
     if not several:
-        raise RunError(
-            f'{folder} holds no record; give a run\'s folder, one that "save run" wrote, or the folder= of a session'
-        )
+        raise RunError(f"{folder} holds no record; give a run's folder, or the folder= of a session")
     if session is None and len(several) > 1:
         raise RunError(f"{folder} holds several sessions: {', '.join(several)}; choose one with session=")
     name = next(iter(several)) if session is None else session

@@ -21,7 +21,7 @@ def replay(record: "str | Path | Session | pd.DataFrame | Any", *, session: str 
     Parameters
     ----------
     record : path, Run, Session or DataFrame
-        A run's folder or the run itself, the ``folder`` of a session, one that "save run" wrote; a session; or a
+        A run's folder or the run itself, such as "save run" published; the ``folder`` of a session; a session; or a
         history alone, as ``session.history``, which has no learners and no events.
     session : str, optional
         Which of a run's sessions, where there are several.

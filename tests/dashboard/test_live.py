@@ -1,5 +1,6 @@
 """The live dashboard of a session that really trains; without a browser."""
 
+import html
 import threading
 from typing import Any
 
@@ -7,10 +8,11 @@ import ipywidgets
 import pytest
 import torch
 
+from crossbow_lab import runs
 from crossbow_lab.averaging import EASGD, SMA, SSGD
 from crossbow_lab.dashboard.pump import THREAD_NAME
 from crossbow_lab.dashboard.views import plots
-from crossbow_lab.session import Accuracy
+from crossbow_lab.session import Accuracy, Recipe, Session
 
 
 @pytest.fixture
@@ -181,9 +183,7 @@ def test_a_button_that_makes_no_sense_is_pale_and_says_why_not(opened: Any, wait
     assert "cb-refused" in _status(opened)
 
 
-def test_checkpoint_and_saved_run_go_where_the_message_says(
-    opened: Any, wait_for: Any, tmp_path: Any, monkeypatch: Any
-) -> None:
+def test_a_checkpoint_goes_where_the_message_says(opened: Any, wait_for: Any, tmp_path: Any, monkeypatch: Any) -> None:
     """Into the working folder, where the session has none."""
     monkeypatch.chdir(tmp_path)
     opened.run(epochs=1)
@@ -191,15 +191,36 @@ def test_checkpoint_and_saved_run_go_where_the_message_says(
     wait_for(lambda: "written:" in _status(opened))
     (path,) = tmp_path.glob("crossbow-checkpoints/*.safetensors")
     assert str(path) in _status(opened)
+
+
+def test_a_saved_run_is_a_run_like_any_other(opened: Any, wait_for: Any, tmp_path: Any, monkeypatch: Any) -> None:
+    """Listed, verified, replayable to its fingerprint; training goes on after the moment that it is of."""
+    monkeypatch.chdir(tmp_path)
+    opened.start()
+    wait_for(lambda: opened.snapshot.iteration > 0)
     _widget(opened, "save").click()
     wait_for(lambda: "saved:" in _status(opened))
-    (folder,) = tmp_path.glob("crossbow-runs/*")
-    assert {file.name for file in folder.iterdir()} == {
-        "history.parquet",
-        "learners.parquet",
-        "events.parquet",
-        "recipe.json",
-    }
+    (listed,) = runs.list_runs("runs")
+    assert (listed.status, listed.kind) == ("completed", "session")
+    assert str(listed.folder) in _status(opened)
+    run = runs.load_run(listed.folder)
+    assert runs.verify(run) == ()
+    wait_for(lambda: opened.state == "running")
+    recipe = Recipe.from_json((run.folder / "recipe.json").read_text())
+    wait_for(lambda: opened.snapshot.iteration > recipe.iterations)
+    with Session(recipe) as again:
+        assert run.fingerprints == {"session": again.run().fingerprint()}
+
+
+def test_a_session_that_has_not_trained_says_why_it_is_no_run(
+    opened: Any, wait_for: Any, tmp_path: Any, monkeypatch: Any
+) -> None:
+    """And leaves nothing behind."""
+    monkeypatch.chdir(tmp_path)
+    assert "cb-pale" in _widget(opened, "save")._dom_classes
+    _widget(opened, "save").click()
+    wait_for(lambda: "hasn't trained yet" in html.unescape(_status(opened)))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_recipe_is_sent_to_the_page_that_asks(opened: Any, monkeypatch: Any) -> None:

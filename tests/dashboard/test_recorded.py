@@ -6,8 +6,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from crossbow_lab.dashboard.recorded import of_history, of_session, read, save, snapshot
+from crossbow_lab.dashboard.recorded import of_history, of_session, read, snapshot
 from crossbow_lab.errors import RunError
+from crossbow_lab.runs.recording import write_session
 
 
 @pytest.fixture
@@ -30,11 +31,12 @@ def test_a_session_s_own_folder_is_read_while_it_is_open_and_after(session: Any,
 
 
 def test_what_is_saved_is_read_again(session: Any, tmp_path: Path) -> None:
-    """Nothing is lost; an existing folder isn't overwritten."""
-    folder = save(session, tmp_path / "saved" / "one")
-    assert read(folder).rows == of_session(session).rows
-    with pytest.raises(RunError, match="can't be written"):
-        save(session, folder)
+    """Nothing is lost."""
+    run = session.save_run(tmp_path / "runs")
+    found = read(run.folder)
+    assert (found.name, found.recipe) == ("session", session.recipe)
+    expected = of_session(session)
+    assert (found.rows, found.learner_rows, found.events) == (expected.rows, expected.learner_rows, expected.events)
 
 
 def test_a_line_that_is_cut_short_is_left_out(session: Any, tmp_path: Path) -> None:
@@ -47,9 +49,9 @@ def test_a_line_that_is_cut_short_is_left_out(session: Any, tmp_path: Path) -> N
 def test_a_run_s_folder_holds_several_sessions(session: Any, tmp_path: Path) -> None:
     """One of them must be chosen, unless there is only one."""
     run = tmp_path / "published"
-    save(session, run / "sessions" / "SMA-seed0")
+    write_session(run / "sessions" / "SMA-seed0", session)
     assert read(run).name == "SMA-seed0"
-    save(session, run / "sessions" / "SMA-seed1")
+    write_session(run / "sessions" / "SMA-seed1", session)
     with pytest.raises(RunError, match=r"several sessions: SMA-seed0, SMA-seed1; choose one with session="):
         read(run)
     assert read(run, "SMA-seed1").name == "SMA-seed1"
