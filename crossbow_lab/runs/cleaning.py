@@ -101,7 +101,7 @@ def _state_of(building: Path) -> str:
     if is_running(building):
         return "running"
     holds = (building / MANIFEST).exists() or read_asked(building) or (building / LOG).exists()
-    return "left" if holds or session_folders(building) else "empty"
+    return "left" if holds or session_folders(building) or any((building / "files").glob("*")) else "empty"
 
 
 def _recover(building: Path) -> Run:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from crossbow_lab.runs.manifest import Run, load_run
-from crossbow_lab.runs.publish import publish, write
+from crossbow_lab.runs.publish import kept_on_failure, publish, write
 
 ASKED = "asked.json"
 _OF_THE_RECIPE = ("model", "dataset", "seed", "executor", "threads", "device", "dtype", "amp", "iterations")
@@ -31,10 +31,11 @@ def finish(building: Path, happened: dict[str, Any]) -> Run:
     """
     asked = json.loads((building / ASKED).read_text(encoding="utf-8"))
     now = datetime.now(UTC)
-    for folder in session_folders(building):
-        tabulate(folder)
-        if happened["status"] == "completed":  # where a run broke off, its sessions can go on from their checkpoints
-            (folder / "last.safetensors").unlink(missing_ok=True)
+    with kept_on_failure(building):
+        for folder in session_folders(building):
+            tabulate(folder)
+            if happened["status"] == "completed":  # where a run broke off, its sessions go on from their checkpoints
+                (folder / "last.safetensors").unlink(missing_ok=True)
     sessions = describe_sessions(building)
     described = {
         "sessions": sessions,
@@ -64,31 +65,50 @@ def session_folders(building: Path) -> list[Path]:
 def tabulate(folder: Path) -> None:
     """Turn the JSON lines that a session wrote while it ran into Parquet, as far as they got.
 
-    A line that a kill cut short is left out; the lines themselves go only when the table is on disk.
+    A line that a kill cut short is left out. The lines themselves go only when all of them are in a table on disk:
+    what can't be a table stays as it is.
     """
     for lines in sorted(folder.glob("*.jsonl")):
         table = lines.with_suffix(".parquet")
-        entries = list(read_lines(lines))
-        if not table.exists() and entries:
-            import pyarrow as pa
-            import pyarrow.parquet as pq
-
-            made = pa.Table.from_pylist(entries)
-            for index, field in enumerate(made.schema):
-                if pa.types.is_null(field.type):  # nothing but NaN
-                    made = made.set_column(index, field.name, made.column(index).cast(pa.float64()))
-            part = table.with_suffix(".part")
-            pq.write_table(made, part, compression="zstd")
-            part.rename(table)
+        if not table.exists():
+            text = lines.read_text(encoding="utf-8", errors="replace")
+            entries = list(_entries(text))
+            if text.strip() and not _write_table(entries, table):
+                continue
         lines.unlink()
 
 
+def _write_table(entries: list[dict[str, Any]], table: Path) -> bool:
+    """Write entries as a table; return whether that can be done."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not entries:
+        return False
+    try:
+        made = pa.Table.from_pylist(entries)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):  # a damaged line, whose values are of another type
+        return False
+    for index, field in enumerate(made.schema):
+        if pa.types.is_null(field.type):  # nothing but NaN
+            made = made.set_column(index, field.name, made.column(index).cast(pa.float64()))
+    part = table.with_suffix(".part")
+    pq.write_table(made, part, compression="zstd")
+    part.rename(table)
+    return True
+
+
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the entries of a file of JSON lines that may have been cut short or be growing."""
+    """Yield the entries of a file of JSON lines that may have been cut short, be growing, or not be there."""
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return
+    yield from _entries(text)
+
+
+def _entries(text: str) -> Iterator[dict[str, Any]]:
+    """Yield the entries of JSON lines, of which the last may have been cut short."""
     for line in text.splitlines():
         try:
             entry = json.loads(line)

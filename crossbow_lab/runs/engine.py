@@ -118,7 +118,7 @@ def _on_interrupt(state: _State) -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
 
 
 def _hand_out(cluster: Connected, state: _State) -> None:

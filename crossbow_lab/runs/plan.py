@@ -244,12 +244,32 @@ def _as_to_do(
         return replace(first, state="failed", why=same[-1].problem or same[-1].status, folder=same[-1].folder)
     if same:
         return replace(first, why=f"the last one ended as {same[-1].status}", folder=same[-1].folder)
-    for record in reversed(records):
-        is_like = record.notebook == str(request.notebook) and record.parameters == request.parameters
-        if is_like and record.status == "completed" and record.parts:
-            changed = ", ".join(differing_parts(request.parts, record.parts))
-            return replace(first, state="stale", why=f"changed since: {changed}", folder=record.folder)
-    return replace(first, why="no record of it")
+    older = _latest_like(first, records)
+    if older is None:
+        return replace(first, why="no record of it")
+    return replace(first, state="stale", why=f"changed since: {_changes(request, older)}", folder=older.folder)
+
+
+def _latest_like(planned: Planned, records: Sequence[RunSummary]) -> RunSummary | None:
+    """Return the newest completed run of the notebook at the same point, of the same parameters if there is one."""
+    request = planned.request
+    like = [
+        record
+        for record in reversed(records)
+        if record.notebook == str(request.notebook)
+        and record.status == "completed"
+        and record.parts
+        and planned.point.items() <= record.parameters.items()
+    ]
+    return next((record for record in like if record.parameters == request.parameters), next(iter(like), None))
+
+
+def _changes(request: Request, older: RunSummary) -> str:
+    """Say which parts of a request have changed since a run, and which of its parameters."""
+    names = (name for name, value in request.parameters.items() if older.parameters.get(name) != value)
+    parameters = ", ".join(names)
+    parts = differing_parts(request.parts, older.parts)
+    return ", ".join(f"{part} ({parameters})" if part == "parameters" and parameters else part for part in parts)
 
 
 def _is_whole(record: RunSummary) -> bool:

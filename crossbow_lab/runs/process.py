@@ -168,7 +168,7 @@ def _on_interrupt(action: Callable[[], None]) -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
 
 
 def _environment(job: Job) -> dict[str, str]:

@@ -54,6 +54,24 @@ def recording(building: Path) -> Iterator[None]:
         raise RunError(f"the run can't be recorded in {building}: {error}; free space or rights, then again") from error
 
 
+@contextlib.contextmanager
+def kept_on_failure(building: Path) -> Iterator[None]:
+    """Say where a run that has ended is, and what makes a record of it later, if that can't be written now.
+
+    Raises
+    ------
+    RunError
+        In place of OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"the record can't be written to {building.parent.parent}: {error}. Nothing is lost: {building} holds "
+            "what there is. Free space or rights, then `crossbow-lab gc` makes a run of it"
+        ) from error
+
+
 def publish(building: Path, manifest: dict[str, Any]) -> Path:
     """Write the checksums, then the manifest, and rename the folder to where it is a run.
 
@@ -75,7 +93,7 @@ def publish(building: Path, manifest: dict[str, Any]) -> Path:
         If the disk is full or can't be written to. What there is stays in ``building``, and
         `crossbow_lab.runs.gc` makes a run of it later.
     """
-    try:
+    with kept_on_failure(building):
         for name in ("files", "sessions"):
             folder = building / name
             if folder.is_dir() and not any(folder.iterdir()):
@@ -95,11 +113,6 @@ def publish(building: Path, manifest: dict[str, Any]) -> Path:
         write(draft, sealed(manifest | {"outputs": outputs}))
         rename(draft, building / MANIFEST)
         return finish_publishing(building)
-    except OSError as error:
-        raise RunError(
-            f"the record can't be written to {building.parent.parent}: {error}. Nothing is lost: {building} holds "
-            "what there is. Free space or rights, then `crossbow-lab gc` makes a run of it"
-        ) from error
 
 
 def finish_publishing(building: Path) -> Path:

@@ -96,13 +96,15 @@ def _write(run_folder: Path, sessions: Mapping[str, "Session"], table: "pd.DataF
 
 def write_session(folder: Path, session: "Session") -> None:
     """Write a session's tables and its recipe into a new folder."""
+    from crossbow_lab.session.history import write_table  # here, because it loads torch
+
     folder.mkdir(parents=True)
     for name, frame in (
         ("history", session.history),
         ("events", session.events),
         ("learners", session.learner_history),
     ):
-        frame.to_parquet(folder / f"{name}.parquet", index=False)
+        write_table(frame, folder / f"{name}.parquet")
     (folder / "recipe.json").write_text(session.recipe.to_json(), encoding="utf-8")
 
 

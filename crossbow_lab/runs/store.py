@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from crossbow_lab.errors import RunError
-from crossbow_lab.runs.identity import Request, differing_parts
 from crossbow_lab.runs.leases import lease as lease
 from crossbow_lab.runs.manifest import MANIFEST, Run, load_run, read_manifest
 
@@ -114,24 +113,6 @@ def find_finished(runs_dir: str | Path, key: str) -> Run | None:
         if not missing_outputs(run):
             return run.cached()
     return None
-
-
-def latest_like(runs_dir: str | Path, request: Request) -> RunSummary | None:
-    """Return the newest completed run of the same notebook and parameters, whatever else has changed; or None.
-
-    It says which part of a request is stale: ``differing_parts(request.parts, summary.parts)``.
-    """
-    for summary in reversed(list_runs(runs_dir)):
-        is_same = summary.notebook == str(request.notebook) and summary.parameters == request.parameters
-        if is_same and summary.status == "completed":
-            return summary
-    return None
-
-
-def stale_parts(runs_dir: str | Path, request: Request) -> tuple[str, ...]:
-    """Return which parts of a request have changed since its newest completed run; empty where there is none."""
-    latest = latest_like(runs_dir, request)
-    return () if latest is None else differing_parts(request.parts, latest.parts)
 
 
 def missing_outputs(run: Run) -> list[str]:

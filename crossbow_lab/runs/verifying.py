@@ -1,10 +1,10 @@
 """Whether a record still is what was written: every file hashed again, and the manifest held against its schema."""
 
+import hashlib
 import json
 from pathlib import Path
 
 from crossbow_lab.resources import resource
-from crossbow_lab.runs.identity import file_sha256
 from crossbow_lab.runs.manifest import MANIFEST, Run
 from crossbow_lab.runs.publish import SUMS
 
@@ -33,7 +33,7 @@ def verify(run: Run) -> tuple[str, ...]:
     if run.manifest.get("schema") != 1:
         problems += [f"{MANIFEST} breaks its schema: {problem}" for problem in schema_problems(run)]
         expected = "".join(f"{one['sha256']}  {name}\n" for name, one in recorded.items() if name != SUMS)
-        if SUMS in on_disk and on_disk[SUMS].read_text(encoding="utf-8") != expected:
+        if SUMS in on_disk and _sha256(on_disk[SUMS]) != hashlib.sha256(expected.encode()).hexdigest():
             problems.append(f"{SUMS} says something else than {MANIFEST}")
     return tuple(problems)
 
@@ -48,8 +48,9 @@ def schema_problems(run: Run) -> list[str]:
 
 
 def _sha256(path: Path) -> str:
-    """Return a file's SHA-256; empty if it can't be read."""
+    """Return the SHA-256 of what is on disk now, whatever has been read before; empty if it can't be read."""
     try:
-        return file_sha256(path)
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return ""

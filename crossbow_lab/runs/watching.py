@@ -1,5 +1,6 @@
 """What is running in a store at this moment, read from what the runs leave on disk while they run."""
 
+import contextlib
 import math
 import time
 from collections import deque
@@ -45,7 +46,10 @@ class Running:
 
 def running(runs_dir: str | Path) -> list[Running]:
     """List the runs that aren't over, the oldest first."""
-    found = [_describe(path) for path in (Path(runs_dir) / BUILDING).glob("*/")]
+    found = []
+    for path in (Path(runs_dir) / BUILDING).glob("*/"):
+        with contextlib.suppress(FileNotFoundError):  # published between two looks
+            found.append(_describe(path))
     return sorted(found, key=lambda one: (-one.seconds, one.folder.name))
 
 

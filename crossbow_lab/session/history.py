@@ -114,7 +114,7 @@ class Log:
         if self._file is not None and self._path is not None:
             self._file.close()
             self._file = None
-            self.frame().to_parquet(self._path.with_suffix(".parquet"), index=False)
+            write_table(self.frame(), self._path.with_suffix(".parquet"))
 
 
 class Record:
@@ -172,6 +172,13 @@ class Record:
         """Close the files and go on in memory only: somebody else keeps what is in the folder."""
         self.close()
         self.folder = None
+
+
+def write_table(frame: pd.DataFrame, path: Path) -> None:
+    """Write a table as Parquet, all of it or nothing: a table that is there is taken for the whole one."""
+    draft = path.with_suffix(".part")
+    frame.to_parquet(draft, index=False)
+    draft.replace(path)
 
 
 @contextmanager

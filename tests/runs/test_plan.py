@@ -67,6 +67,25 @@ def test_it_tells_cached_stale_and_failed_apart(asked: Asked, record: Callable[.
     assert [planned.point["n"] for planned in plan if planned.is_to_do] == [2]
 
 
+def test_it_names_the_parameters_that_have_changed(
+    asked: Asked, record: Callable[..., Run], write_notebook: Callable[..., Path], tmp_path: Path
+) -> None:
+    """At the same point of the grid; a record of the very same parameters says more, however old it is."""
+    for request in asked.requests()[:2]:
+        record(request)
+    other = replace(asked, parameters={"seed": 5})
+    assert by_n(make_plan(other, tmp_path / "runs")) == {
+        1: ("stale", "changed since: parameters (seed)"),
+        2: ("stale", "changed since: parameters (seed)"),
+        3: ("run", "no record of it"),
+    }
+    record(other.requests()[0], code="another")
+    assert by_n(make_plan(asked, tmp_path / "runs"))[1] == ("cached", "a record answers it")
+    write_notebook("n: int = 0\nseed: int = 0", "n + 2")
+    plan = make_plan(asked, tmp_path / "runs")
+    assert by_n(plan)[1] == ("stale", "changed since: notebook")
+
+
 def test_it_repeats_failures_and_everything_when_asked_to(
     asked: Asked, record: Callable[..., Run], tmp_path: Path
 ) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from crossbow_lab.errors import RunError
 from crossbow_lab.runs import Run, list_runs, load_run, store
-from crossbow_lab.runs.identity import request_for, sha256_of
-from crossbow_lab.runs.store import find_finished, find_run, finished_by_key, latest_like, stale_parts
+from crossbow_lab.runs.identity import sha256_of
+from crossbow_lab.runs.store import find_finished, find_run, finished_by_key
 
 KEY = sha256_of("one")[:20]
 
@@ -57,23 +57,6 @@ def test_it_finds_the_newest_completed_run_of_a_key(make_run: Callable[..., Run]
     assert found is not None
     assert found.folder.name == "second"
     assert found.is_cached
-
-
-def test_it_says_what_has_changed_since_a_run_of_the_same_parameters(
-    make_run: Callable[..., Run], write_notebook: Callable[..., Path], tmp_path: Path
-) -> None:
-    """A run with other parameters, of another notebook, or one that failed says nothing."""
-    request = request_for(write_notebook("n: int = 3"))
-    same = {"notebook": {"path": str(request.notebook), "sha256": sha256_of("x")}, "parameters": {"n": 3}}
-    make_run("other", **(same | {"parameters": {"n": 4}}), parts=request.parts)
-    make_run("bad", "failed", **same, parts=request.parts)
-    assert latest_like(tmp_path / "runs", request) is None
-    assert stale_parts(tmp_path / "runs", request) == ()
-    make_run("like", **same, parts=request.parts | {"code": sha256_of("older"), "data": sha256_of("older")})
-    latest = latest_like(tmp_path / "runs", request)
-    assert latest is not None
-    assert latest.name == "like"
-    assert stale_parts(tmp_path / "runs", request) == ("code", "data")
 
 
 def test_it_finds_a_run_by_the_beginning_of_its_name_or_key(make_run: Callable[..., Run], tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Whether a record is what was written."""
 
 import json
+import os
 from collections.abc import Callable
 
 import pytest
@@ -25,11 +26,23 @@ def test_it_names_what_was_changed_lost_and_added(make_run: Callable[..., Run]) 
     assert verify(run) == ("notebook.ipynb is missing", "mine.txt is not part of the record", "log.txt was changed")
 
 
+def test_it_reads_every_file_again(make_run: Callable[..., Run]) -> None:
+    """A disk that forgets changes neither size nor time, and a check before it vouches for nothing."""
+    run = make_run()
+    log = run.folder / "log.txt"
+    assert verify(run) == ()
+    before = log.stat()
+    log.write_text("sa1d\n")
+    os.utime(log, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert verify(run) == ("log.txt was changed",)
+
+
 def test_it_finds_checksums_that_were_rewritten(make_run: Callable[..., Run]) -> None:
     """SHA256SUMS is held against the manifest."""
     run = make_run()
-    (run.folder / "SHA256SUMS").write_text("")
-    assert "SHA256SUMS says something else than manifest.json" in verify(run)
+    for content in (b"", b"\xff\xfe"):
+        (run.folder / "SHA256SUMS").write_bytes(content)
+        assert "SHA256SUMS says something else than manifest.json" in verify(run)
 
 
 @pytest.mark.parametrize(

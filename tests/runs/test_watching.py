@@ -1,6 +1,8 @@
 """What is running, and what is left of what was killed."""
 
 import json
+import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import pandas as pd
 import pytest
 
 from crossbow_lab.errors import RunError
-from crossbow_lab.runs import Run, gc, list_runs
+from crossbow_lab.runs import Run, gc, list_runs, watching
 from crossbow_lab.runs.cleaning import Cleaned
 from crossbow_lab.runs.leases import lease
 from crossbow_lab.runs.verifying import verify
@@ -81,8 +83,6 @@ def test_it_makes_a_record_of_what_a_killed_run_left(live: Path) -> None:
 
 def test_it_removes_only_what_is_empty(build_run: Callable[..., Path]) -> None:
     """A folder that nothing was written into yet, and that is old."""
-    import os
-
     building = build_run("nothing")
     for path in ("asked.json", "log.txt", "notebook.ipynb"):
         (building / path).unlink()
@@ -92,10 +92,43 @@ def test_it_removes_only_what_is_empty(build_run: Callable[..., Path]) -> None:
     assert not building.exists()
 
 
+def test_it_never_removes_what_a_notebook_has_written(build_run: Callable[..., Path]) -> None:
+    """Even where nothing says what it was written by."""
+    building = build_run("early")
+    for path in ("asked.json", "log.txt", "notebook.ipynb"):
+        (building / path).unlink()
+    (building / "files" / "mine.csv").write_text("1")
+    os.utime(building, (0, 0))
+    assert gc(building.parents[1]).kept
+    assert (building / "files" / "mine.csv").exists()
+
+
+def test_it_keeps_lines_that_make_no_table(live: Path) -> None:
+    """A damaged line, of another type or none at all, must not cost the others."""
+    lines = live / "sessions" / "unrecorded-1" / "history.jsonl"
+    lines.write_text(json.dumps(ROW) + "\n" + json.dumps(ROW | {"epoch": "1.5"}) + "\n")
+    (live / "sessions" / "unrecorded-1" / "events.jsonl").write_text("damaged\n")
+    asked = json.loads((live / "asked.json").read_text()) | {"holder": GONE | {"host": _here()}}
+    (live / "asked.json").write_text(json.dumps(asked))
+    (run,) = gc(live.parents[1]).recovered
+    kept = {path.name for path in run.sessions["unrecorded-1"].glob("*.jsonl")}
+    assert kept == {"history.jsonl", "events.jsonl"}
+    assert verify(run) == ()
+
+
+def test_it_reads_what_is_running_while_it_is_published(live: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is over between two looks isn't running, and no error."""
+
+    def publish_first(building: Path) -> dict[str, object]:
+        building.rename(live.parents[1] / "live")
+        return {}
+
+    monkeypatch.setattr(watching, "read_asked", publish_first)
+    assert running(live.parents[1]) == []
+
+
 def test_it_keeps_what_it_cannot_make_a_run_of(build_run: Callable[..., Path]) -> None:
     """With the reason."""
-    import os
-
     building = build_run("odd")
     (building / "asked.json").write_text("{")
     os.utime(building, (0, 0))
@@ -114,6 +147,4 @@ def test_it_cleans_one_at_a_time(make_run: Callable[..., Run]) -> None:
 
 def _here() -> str:
     """Return this host's name."""
-    import socket
-
     return socket.gethostname()

@@ -212,6 +212,22 @@ def test_a_log_without_a_path_is_kept_in_memory() -> None:
     assert log.frame().kind.tolist() == ["a"]
 
 
+def test_a_table_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill while it is written leaves the lines, and no table that looks like one."""
+    log = Log(Event, tmp_path / "events.jsonl")
+    log.add(Event(0, 0.0, 0.0, "a", "b"))
+
+    def write_half(self: pd.DataFrame, path: Path, **_: Any) -> None:
+        Path(path).write_bytes(b"PAR1")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", write_half)
+    with pytest.raises(KeyboardInterrupt):
+        log.close()
+    assert not (tmp_path / "events.parquet").exists()
+    assert json.loads((tmp_path / "events.jsonl").read_text())["kind"] == "a"
+
+
 def test_a_record_goes_on_from_a_past(tmp_path: Path) -> None:
     """Its entries are in memory and in the new folder."""
     past: dict[str, list[Any]] = {"history": [row(0.5)], "learners": [], "events": [Event(0, 0.0, 0.0, "a", "b")]}
