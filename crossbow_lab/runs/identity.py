@@ -5,6 +5,7 @@ parameters name, the class of device, and the versions that decide numbers. It i
 host or with how many workers. Nothing here imports torch, so that a thousand requests cost no more than a second.
 """
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -174,24 +175,29 @@ def _content_sha256(path: str, size: int, mtime_ns: int) -> str:  # noqa: ARG001
 
 def _sources_below(root: Path) -> dict[str, str]:
     """Map the source files below a folder to their content's SHA-256."""
-    return {
-        name: _content_sha256(f"{root}/{name}", status.st_size, status.st_mtime_ns)
-        for name, status in _walk(str(root))
-        if name.endswith(_SOURCES)
-    }
+    found = {}
+    for name, status in _walk(str(root)):
+        if name.endswith(_SOURCES):
+            with contextlib.suppress(FileNotFoundError):  # gone since it was listed
+                found[name] = _content_sha256(f"{root}/{name}", status.st_size, status.st_mtime_ns)
+    return found
 
 
 def _walk(root: str, below: str = "") -> Iterator[tuple[str, os.stat_result]]:
-    """Yield the files below a folder by their names from there, without caches and hidden ones, in order."""
+    """Yield the files below a folder by their names from there, without caches and hidden ones, in order.
+
+    An editor or another process may be at work in it: what is gone when its turn comes is left out.
+    """
     with os.scandir(f"{root}/{below}") as found:
         entries = sorted(found, key=lambda entry: entry.name)
     for entry in entries:
         if entry.name.startswith((".", "__pycache__")):
             continue
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walk(root, f"{below}{entry.name}/")
-        elif entry.is_file():
-            yield f"{below}{entry.name}", entry.stat()
+        with contextlib.suppress(FileNotFoundError):
+            if entry.is_dir(follow_symlinks=False):
+                yield from _walk(root, f"{below}{entry.name}/")
+            elif entry.is_file():
+                yield f"{below}{entry.name}", entry.stat()
 
 
 @functools.lru_cache(maxsize=64)

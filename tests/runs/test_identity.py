@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -87,6 +88,27 @@ def test_it_is_another_when_the_package_changes(
     assert _changed(before, with_kernel) == ("code",)
     (package / "module.py").write_text("x = 2")
     assert _changed(with_kernel, request_for(notebook)) == ("code",)
+
+
+def test_it_passes_over_what_goes_while_it_looks(
+    notebook: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """An editor's scratch file or a folder that is listed and then gone is no error."""
+    package = tmp_path / "crossbow_lab"
+    for name in ("a.py", "b.py", "sub/c.py"):
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        (package / name).write_text(name)
+    plain = identity._content_sha256
+
+    def hash_and_remove(path: str, size: int, mtime_ns: int) -> str:
+        shutil.rmtree(package / "sub", ignore_errors=True)
+        (package / "b.py").unlink(missing_ok=True)
+        return plain(path, size, mtime_ns)
+
+    monkeypatch.setattr(identity, "_PACKAGE", package)
+    monkeypatch.setattr(identity, "_content_sha256", hash_and_remove)
+    assert list(identity._sources_below(package)) == ["a.py"]
+    assert request_for(notebook).parts["code"]
 
 
 def test_it_is_another_when_a_file_changes_that_a_parameter_names(notebook: Path, tmp_path: Path) -> None:
