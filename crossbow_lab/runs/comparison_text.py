@@ -94,7 +94,8 @@ def differences_table(differences: "pd.DataFrame") -> Words:
     files = [name.removeprefix(_FILE) for name in differences["name"][is_file]]
     rows = []
     for _, row in differences[~is_file].iterrows():
-        counted = Counter("not said" if row[run] is None else _value(row[run]) for run in runs)
+        # Where a record doesn't say, pandas has NaN beside texts.
+        counted = Counter("not said" if row[run] is None or row[run] != row[run] else _value(row[run]) for run in runs)
         each = [value if len(runs) == 2 else f"{value} ({count} runs)" for value, count in counted.items()]
         rows.append((str(row["kind"]), str(row["name"]), (" | " if len(runs) == 2 else ", ").join(each)))
     if files:

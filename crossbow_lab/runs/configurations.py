@@ -9,13 +9,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from crossbow_lab.errors import RunError, nearest
-from crossbow_lab.runs.trials import TARGET_PARAMETER, Trial
+from crossbow_lab.runs.trials import CHOOSABLE, TARGET_PARAMETER, Trial
 
 # Names to tell trainings apart by that don't make two of them different ones by themselves.
 _LABELS_ONLY = ("session", "notebook", "revision")
-# Noted only: how learners are run is chosen by measuring, so it may differ between two runs of one request; and until
-# a run stops it is the same whatever target it stops at.
-_NOTED = ("executor", TARGET_PARAMETER)
 # Between rows these must be asked for: nothing that differs beside them could be put down to what the rows are about.
 _WORKLOAD = ("dataset", "model", "data_sha256", "machine")
 # What training itself can end with: a loss that isn't finite, and whatever ended an interactive session.
@@ -127,7 +124,9 @@ def _check_row(row: Configuration, by: Sequence[str]) -> None:
     if len({trial.is_synthetic for trial in trials}) > 1:
         made_up = next(trial.name for trial in trials if trial.is_synthetic)
         raise RunError(f"runs of {here} mix synthetic data ({made_up}) with real data; compare them apart")
-    ignored = {*by, *_LABELS_ONLY, *_NOTED, "machine"}
+    # Noted only: until a run stops it is the same whatever target it stops at; and what was chosen by measuring.
+    noted = {TARGET_PARAMETER, *(name for name in CHOOSABLE if all(name in trial.chosen for trial in trials))}
+    ignored = {*by, *_LABELS_ONLY, *noted, "machine"}
     for name in sorted({name for trial in trials for name in trial.settings} - ignored):
         # A notebook that doesn't have a parameter says nothing about it; a recipe that lacks a field does.
         having = [trial for trial in trials if name in trial.settings]
@@ -186,6 +185,8 @@ def _differing(rows: Sequence[Configuration], by: Sequence[str]) -> list[str]:
 
 def _those(some: Sequence[Configuration], rows: Sequence[Configuration]) -> str:
     """Name some of the rows: by one value that they alone have in common, or each by its label."""
+    if len(some) == len(rows) > 1:
+        return "every row"
     for name, value in some[0].values.items():
         if [row for row in rows if row.values[name] == value] == some:
             return _label({name: value})

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 SEED_PARAMETERS = ("seed", "seeds", "repeats")
 """Parameters that say which seeds are used, so two runs that differ only in them are of one configuration."""
 
+CHOOSABLE = ("executor", "threads")
+"""Settings that a session chooses by measuring where they are left open, so that two runs of one request may differ."""
+
 TARGET_PARAMETER = "target_accuracy"
 """The parameter by which a notebook is given its target."""
 
@@ -53,6 +56,8 @@ class Trial:
         The recipe's fields, the algorithm's beside them, and the notebook's parameters that no recipe has.
     parameters : frozenset of str
         Names of the settings that come from the notebook.
+    chosen : frozenset of str
+        Those of `CHOOSABLE` that the notebook's parameters leave open.
     history : DataFrame or None
         One row per evaluation, with `COLUMNS`; None if none was recorded.
     device : str
@@ -72,6 +77,7 @@ class Trial:
     seed: int | None
     settings: Mapping[str, Any]
     parameters: frozenset[str]
+    chosen: frozenset[str]
     history: "pd.DataFrame | None" = field(compare=False)
     device: str
     is_synthetic: bool
@@ -144,6 +150,7 @@ def _trial(run: Run, session: str, recipe: Mapping[str, Any], history: "pd.DataF
         seed=seed if isinstance(seed, int) else None,
         settings=settings,
         parameters=frozenset(own),
+        chosen=frozenset(name for name in CHOOSABLE if given.get(name) in (None, "auto")),
         history=history,
         device=settings["machine"],
         is_synthetic=_is_synthetic(manifest, settings),

@@ -264,6 +264,19 @@ def test_it_notes_what_differs_beside_what_was_asked(tmp_path: Path) -> None:
     assert any("a row with one seed has no interval" in note for note in comparison.notes)
 
 
+def test_it_averages_over_what_was_chosen_by_measuring(tmp_path: Path) -> None:
+    """Executor and threads where the notebook left them open; where it asked for one, another is another setting."""
+    for seed, more in enumerate(({}, {"threads": 2}, {"executor": "fused"})):
+        session = Recorded(seed=seed, pace_s=0.1 * (seed + 1), more=more)
+        write_run(tmp_path / f"{seed}", {"SMA": session}, parameters={"executor": "auto"})
+    comparison = compare(tmp_path, target=0.97)
+    assert comparison.table["seeds"].tolist() == [3]
+    assert "threads differs too: 1 (SMA); 2 (SMA)" in comparison.notes
+    asked = write_run(tmp_path / "asked", {"SMA": Recorded(seed=5, pace_s=0.7)}, parameters={"executor": "loop"})
+    with pytest.raises(RunError, match=r"differ in executor \(loop, fused\)"):
+        compare([asked, tmp_path / "2"], target=0.97)
+
+
 def test_it_names_rows_by_what_they_have_in_common(tmp_path: Path) -> None:
     """A learning rate of each algorithm's own is said once, not for every count of learners."""
     for learners in (2, 4):

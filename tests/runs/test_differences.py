@@ -65,6 +65,15 @@ def test_files_that_git_does_not_know_are_one_line(tmp_path: Path) -> None:
     assert differences_table(differences(runs[:1])).rows == ()
 
 
+def test_what_only_some_records_say_is_not_said_by_the_others(tmp_path: Path) -> None:
+    """Neither a text nor a number beside it makes something of nothing."""
+    code = {"version": "0.1.0", "revision": OLD, "is_dirty": True}
+    runs = [load_run(write_run(tmp_path / name, code=code)) for name in ("a", "b")]
+    runs.append(load_run(write_run(tmp_path / "c", code={**code, "diff_bytes": 7, "branch": "x"})))
+    rows = differences_table(differences(runs)).rows
+    assert {row[2] for row in rows} == {"not said (2 runs), 7 (1 runs)", "not said (2 runs), x (1 runs)"}
+
+
 def test_runs_that_are_alike_differ_in_nothing(tmp_path: Path) -> None:
     """An empty table with its columns, and an empty patch."""
     runs = [load_run(write_run(tmp_path / name, {"SMA": Recorded()})) for name in ("a", "b")]
