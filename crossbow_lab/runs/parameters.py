@@ -1,6 +1,6 @@
 """The parameters of a notebook: read from its parameters cell, typed, and strict.
 
-The cell tagged ``parameters`` holds nothing but lines of the form ``name: type = literal  # help [unit]``. It
+The cell tagged ``parameters`` holds nothing but lines of the form ``name: type = literal  # help [unit, range]``. It
 is parsed, never executed. papermill itself injects misspelt and ill-typed values with a warning at most, so
 everything is refused here, before a kernel starts.
 """
@@ -12,15 +12,16 @@ import math
 import re
 import tokenize
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from crossbow_lab.errors import RunError, nearest
+from crossbow_lab.runs.ranges import Range, split_unit
 
 _TAG = "parameters"
 _SCALARS: dict[str, type] = {"int": int, "float": float, "str": str, "bool": bool}
-_GRAMMAR = "every line of the parameters cell must read 'name: type = literal  # help [unit]'"
+_GRAMMAR = "every line of the parameters cell must read 'name: type = literal  # help [unit, range]'"
 _KNOWN_TYPES = "int, float, str, bool, list, list[one of these], and any of them with '| None'"
 
 
@@ -40,6 +41,8 @@ class Parameter:
         The comment, without its unit.
     unit : str
         What stood in square brackets at the end of the comment; empty when there was none.
+    legal : Range or None
+        The numbers that it may be, which stood behind the unit.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Parameter:
     default: Any
     help: str = ""
     unit: str = ""
+    legal: Range | None = None
 
 
 def load_notebook(path: Path) -> dict[str, Any]:
@@ -101,8 +105,9 @@ def parse_cell(source: str, *, where: str = "the notebook") -> tuple[Parameter, 
 
     Examples
     --------
-    >>> parse_cell("learners: int = 4  # learners per device [learners]")
-    (Parameter(name='learners', kind='int', default=4, help='learners per device', unit='learners'),)
+    >>> (learners,) = parse_cell("learners: int = 4  # per device [learners, from 1]")
+    >>> learners.kind, learners.default, learners.help, learners.unit, learners.legal.text
+    ('int', 4, 'per device', 'learners', 'from 1')
     """
     try:
         statements = ast.parse(source).body
@@ -178,7 +183,7 @@ def check_values(declared: Iterable[Parameter], given: Mapping[str, Any]) -> dic
     Raises
     ------
     RunError
-        If a name isn't declared (the nearest is named) or a value doesn't have the declared type.
+        If a name isn't declared (the nearest is named), or a value doesn't have the declared type or is out of range.
     """
     known = {parameter.name: parameter for parameter in declared}
     for name in given:
@@ -208,19 +213,17 @@ def _parse_statement(statement: ast.stmt, comments: Mapping[int, str], where: st
     except ValueError as error:
         raise RunError(f"{shown} has a default that isn't a plain literal; {_GRAMMAR}") from error
     comment = comments.get(statement.end_lineno or statement.lineno, "")
-    unit = re.search(r"\[([^\]]*)\]$", comment)
-    parameter = Parameter(
-        name=statement.target.id,
-        kind=kind,
-        default=default,
-        help=(comment[: unit.start()] if unit else comment).strip(),
-        unit=unit.group(1) if unit else "",
-    )
+    bracket = re.search(r"\[([^\]]*)\]$", comment)
     try:
-        checked = _check(parameter, default, is_text_read=False)
+        unit, legal = split_unit(bracket.group(1) if bracket else "")
+    except ValueError as error:
+        raise RunError(f"{shown}: {error}") from error
+    words = (comment[: bracket.start()] if bracket else comment).strip()
+    parameter = Parameter(statement.target.id, kind, default, words, unit, legal)
+    try:
+        return replace(parameter, default=_check(parameter, default, is_text_read=False))
     except RunError as error:
-        raise RunError(f"{shown} has a default of another type: {error}") from error
-    return Parameter(parameter.name, kind, checked, parameter.help, parameter.unit)
+        raise RunError(f"{shown} has a default that it can't have: {error}") from error
 
 
 def _is_known(part: str) -> bool:
@@ -237,10 +240,13 @@ def _check(parameter: Parameter, value: Any, *, is_text_read: bool = True) -> An
     for part in sorted(parts, key=lambda part: (part == "str", part != "None")):
         for reader in readers:
             try:
-                return reader(part, value)
+                read = reader(part, value)
             except ValueError:
                 continue
-    raise RunError(f"parameter {parameter.name!r} must be {parameter.kind}, got {value!r} ({type(value).__name__})")
+            if parameter.legal is None or parameter.legal.holds(read):
+                return read
+    wanted = parameter.kind if parameter.legal is None else f"{parameter.kind} {parameter.legal.text}"
+    raise RunError(f"parameter {parameter.name!r} must be {wanted}, got {value!r} ({type(value).__name__})")
 
 
 def _from_value(part: str, value: Any) -> Any:

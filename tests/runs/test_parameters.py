@@ -91,6 +91,40 @@ def test_it_refuses_unknown_names_and_ill_typed_values(given: dict[str, object],
         check_values(DECLARED, given)
 
 
+@pytest.mark.parametrize(
+    ("bracket", "legal", "illegal"),
+    [
+        ("learners, from 1", [1, 64], [0, -1]),
+        ("share, above 0 to 1", [1e-9, 1.0], [0.0, 1.1]),
+        ("below 1", [-5.0, 0.999], [1.0]),
+        ("1/s, to -2.5e-1", [-0.25], [-0.2]),
+        ("samples, from 0 below 10", [0, 9.5], [10, -0.1]),
+    ],
+)
+def test_it_refuses_values_out_of_their_range(bracket: str, legal: list[float], illegal: list[float]) -> None:
+    """Numbers and lists of them, as values and as texts; the message says the range."""
+    (one,) = parse_cell(f"x: float | None = None  # help [{bracket}]")
+    (several,) = parse_cell(f"x: list[float] = []  # help [{bracket}]")
+    for value in legal:
+        assert check_values([one], {"x": value}) == check_values([one], {"x": str(value)}) == {"x": value}
+        assert check_values([several], {"x": [value]}) == {"x": [value]}
+    words = bracket.rpartition(", ")[2]
+    for value in illegal:
+        for given in (value, str(value)):
+            with pytest.raises(RunError, match=rf"'x' must be float \| None {words}, got "):
+                check_values([one], {"x": given})
+        with pytest.raises(RunError, match=rf"'x' must be list\[float\] {words}, got "):
+            check_values([several], {"x": [*legal, value]})
+    assert check_values([one], {"x": "none"}) == {"x": None}
+
+
+@pytest.mark.parametrize("bracket", ["steps to go", "learners", "", "a, b"])
+def test_it_takes_what_is_no_range_as_the_unit(bracket: str) -> None:
+    """Units may have commas and prepositions within."""
+    (parameter,) = parse_cell(f"x: int = 1  # help [{bracket}]")
+    assert (parameter.unit, parameter.legal) == (bracket, None)
+
+
 def test_it_prefers_a_number_over_a_text_in_a_union() -> None:
     """``3`` for ``int | str`` is the number 3, whichever of the two is written first."""
     assert check_values(parse_cell("x: str | int = 'auto'"), {"x": "3"}) == {"x": 3}
@@ -106,10 +140,13 @@ def test_it_prefers_a_number_over_a_text_in_a_union() -> None:
         ("x: dict = {}", "has the type 'dict'; a parameter's type is one of int, float"),
         ("x: list[dict] = []", r"has the type 'list\[dict\]'"),
         ("x: int = len('abc')", "isn't a plain literal"),
-        ("x: int = 1.5", "has a default of another type"),
-        ("x: str = None", "has a default of another type"),
+        ("x: int = 1.5", "has a default that it can't have: parameter 'x' must be"),
+        ("x: str = None", "has a default that it can't have: parameter 'x' must be"),
         ("x: int = 1\nx: int = 2", "declares 'x' twice"),
         ("x: int = = 1", "isn't valid Python"),
+        ("x: int = 0  # k [learners, from 1]", "must be int from 1, got 0"),
+        ("x: int = 1  # k [learners, from one]", "the range 'from one' can't be read; write 'from 1'"),
+        ("x: int = 1  # k [from 1 from 2]", "the range 'from 1 from 2' can't be read"),
     ],
 )
 def test_it_refuses_a_cell_that_is_more_than_typed_literals(cell: str, message: str) -> None:
