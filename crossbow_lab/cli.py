@@ -138,9 +138,9 @@ def compare(
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
     """Compare runs over their seeds, with intervals, and say what differs between them."""
-    from crossbow_lab.runs.comparison import compare as compare_runs
-    from crossbow_lab.runs.comparison_text import METHOD, terminal_tables
-    from crossbow_lab.runs.store import find_run
+    from crossbow_lab.runs.comparing.comparison import compare as compare_runs
+    from crossbow_lab.runs.comparing.text import METHOD, terminal_tables
+    from crossbow_lab.runs.records.store import find_run
 
     # A folder or a pattern is taken as it is; anything else is a run's name, or the beginning of one.
     given = [item if Path(item).exists() or set(item) & set("*?[") else find_run(item, runs_dir) for item in runs or ()]

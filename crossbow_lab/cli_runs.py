@@ -12,7 +12,7 @@ from crossbow_lab.terminal import complain, print_columns
 
 if TYPE_CHECKING:
     from crossbow_lab.runs import Run
-    from crossbow_lab.runs.store import RunSummary
+    from crossbow_lab.runs.records.store import RunSummary
 
 _EXIT_CODES = {"completed": 0, "failed": 1, "timeout": 1, "interrupted": 130}
 _ENDINGS = {"failed": "failed", "timeout": "took too long", "interrupted": "was interrupted"}
@@ -39,7 +39,7 @@ def run(
     """Execute a notebook in a process of its own and publish its record; the same request again costs nothing."""
     from crossbow_lab.runs.identity import request_for
     from crossbow_lab.runs.parameters import parse_assignments, read_values
-    from crossbow_lab.runs.store import finished_by_key
+    from crossbow_lab.runs.records.store import finished_by_key
 
     given: dict[str, Any] = {} if parameters_file is None else read_values(parameters_file)
     given |= parse_assignments(parameter or [])
@@ -63,8 +63,8 @@ def runs(
     last: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the newest N.")] = None,
 ) -> None:
     """List the runs of a store, the newest last, and say what is running."""
-    from crossbow_lab.runs.store import list_runs
-    from crossbow_lab.runs.watching import running
+    from crossbow_lab.runs.records.store import list_runs
+    from crossbow_lab.runs.records.watching import running
 
     found = [one for one in list_runs(runs_dir) if status in (None, one.status)]
     found = found[-last:] if last else found
@@ -84,8 +84,8 @@ def show(
     json: Annotated[bool, typer.Option("--json", help="Print the whole manifest.")] = False,
 ) -> None:
     """Say what a run was asked, what it was made with, and what happened."""
-    from crossbow_lab.runs.describing import describe
-    from crossbow_lab.runs.store import find_run
+    from crossbow_lab.runs.records.describing import describe
+    from crossbow_lab.runs.records.store import find_run
 
     found = find_run(run, runs_dir)
     if json:
@@ -99,8 +99,8 @@ def verify(
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
     """Hash every file of a run again, and say what isn't as it was written."""
-    from crossbow_lab.runs.store import find_run, list_runs
-    from crossbow_lab.runs.verifying import verify as verify_run
+    from crossbow_lab.runs.records.store import find_run, list_runs
+    from crossbow_lab.runs.records.verifying import verify as verify_run
 
     n_wrong = 0
     wanted = names or [str(summary.folder) for summary in list_runs(runs_dir)]
@@ -119,8 +119,8 @@ def verify(
 
 def replay(run: RunName, runs_dir: RunsDir = Path("runs")) -> None:
     """Run a record again, and say whether every session ends at the same central average model, to the bit."""
+    from crossbow_lab.runs.records.store import find_run
     from crossbow_lab.runs.replaying import replay as replay_run
-    from crossbow_lab.runs.store import find_run
 
     done = replay_run(find_run(run, runs_dir), runs_dir=runs_dir, on_line=_shower())
     if done.again.status != "completed":
@@ -135,7 +135,7 @@ def replay(run: RunName, runs_dir: RunsDir = Path("runs")) -> None:
 
 def gc(runs_dir: RunsDir = Path("runs")) -> None:
     """Make records of what killed runs left, and free what they held. Published runs are never touched."""
-    from crossbow_lab.runs.cleaning import gc as clean
+    from crossbow_lab.runs.records.cleaning import gc as clean
 
     done = clean(runs_dir)
     for one in done.recovered:
@@ -151,7 +151,7 @@ def gc(runs_dir: RunsDir = Path("runs")) -> None:
 
 def watch(runs_dir: RunsDir = Path("runs")) -> None:
     """Show how the runs stand that are running now, sessions included, until they are over."""
-    from crossbow_lab.runs.watching import watch as watch_runs
+    from crossbow_lab.runs.records.watching import watch as watch_runs
 
     n_lines = 0
     for line in watch_runs(runs_dir):

@@ -10,8 +10,8 @@ from crossbow_lab.cli_runs import RunsDir, text_of
 from crossbow_lab.terminal import complain, print_columns
 
 if TYPE_CHECKING:
-    from crossbow_lab.runs.plan import Planned
-    from crossbow_lab.runs.sweeping import Sweep
+    from crossbow_lab.runs.sweeps.plan import Planned
+    from crossbow_lab.runs.sweeps.sweeping import Sweep
 
 _EXIT_CODES = {"planned": 0, "completed": 0, "failed": 1, "interrupted": 130}
 _SHOWN_FAILURES = 10
@@ -43,9 +43,9 @@ def sweep(
     runs_dir: RunsDir = Path("runs"),
 ) -> None:
     """Run a notebook for every point of a grid; what is recorded already isn't run again."""
-    from crossbow_lab.runs.grid import parse_axes
     from crossbow_lab.runs.parameters import parse_assignments, read_values
-    from crossbow_lab.runs.sweeping import sweep as run_sweep
+    from crossbow_lab.runs.sweeps.grid import parse_axes
+    from crossbow_lab.runs.sweeps.sweeping import sweep as run_sweep
 
     given: dict[str, Any] = {} if parameters_file is None else read_values(parameters_file)
     done = run_sweep(
@@ -82,7 +82,7 @@ def _print_plan(plan: "Sequence[Planned]") -> None:
 
 def _print_counts(plan: "Sequence[Planned]") -> None:
     """Print what a plan comes to."""
-    from crossbow_lab.runs.plan import count_states
+    from crossbow_lab.runs.sweeps.plan import count_states
 
     counts = ", ".join(f"{n} {state}" for state, n in count_states(plan).items())
     typer.echo(f"{len(plan)} runs: {counts}")
@@ -90,7 +90,7 @@ def _print_counts(plan: "Sequence[Planned]") -> None:
 
 def _finish(done: "Sweep", runs_dir: Path) -> None:
     """Say how a sweep ended, and what to do next."""
-    from crossbow_lab.runs.jobs import COMPLETED, SKIPPED
+    from crossbow_lab.runs.sweeps.jobs import COMPLETED, SKIPPED
 
     wrong = [ending for ending in done.endings if ending.status not in (COMPLETED, SKIPPED)]
     for ending in wrong[:_SHOWN_FAILURES]:

@@ -145,8 +145,8 @@ def test_it_repeats_a_request_until_there_are_enough(
     run = SimpleNamespace(status="completed", manifest={"exception": None}, is_cached=False)
     run.folder = run.notebook = run.report = tmp_path / "no"
     monkeypatch.setattr(runs, "run_notebook", lambda *_, force, **__: forced.append(force) or run)
-    from crossbow_lab.runs import store as stores
     from crossbow_lab.runs.identity import request_for
+    from crossbow_lab.runs.records import store as stores
 
     key = request_for(notebook).key
     for n_there, expected in ((0, [True] * 3), (2, [True]), (3, [False])):

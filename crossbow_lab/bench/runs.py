@@ -17,9 +17,9 @@ from crossbow_lab.bench.machine import neighbours_cores, usage
 from crossbow_lab.bench.measure import summarise
 from crossbow_lab.bench.processes import output_of
 from crossbow_lab.bench.report import cores, spread, table
-from crossbow_lab.runs.manifest import MANIFEST, Run, load_run, sealed
-from crossbow_lab.runs.plan import ask
-from crossbow_lab.runs.store import list_runs
+from crossbow_lab.runs.records.manifest import MANIFEST, Run, load_run, sealed
+from crossbow_lab.runs.records.store import list_runs
+from crossbow_lab.runs.sweeps.plan import ask
 
 GOALS = {"overhead_s": 1.0, "plan_s": 2.0, "list_s": 1.0, "two_workers": 1.8}
 

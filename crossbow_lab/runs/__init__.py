@@ -7,22 +7,22 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _HOMES = {
-    "Comparison": "comparison",
-    "Run": "manifest",
-    "Sweep": "sweeping",
-    "compare": "comparison",
-    "gc": "cleaning",
-    "list_runs": "store",
-    "load_run": "manifest",
+    "Comparison": "comparing.comparison",
+    "Run": "records.manifest",
+    "Sweep": "sweeps.sweeping",
+    "compare": "comparing.comparison",
+    "gc": "records.cleaning",
+    "list_runs": "records.store",
+    "load_run": "records.manifest",
     "record": "recording",
     "replay": "replaying",
     "run_notebook": "runner",
     "save_session": "saving",
     "summarise": "summary",
-    "sweep": "sweeping",
+    "sweep": "sweeps.sweeping",
     "verdict": "summary",
-    "verify": "verifying",
-    "watch": "watching",
+    "verify": "records.verifying",
+    "watch": "records.watching",
 }
 
 __all__ = [
@@ -45,18 +45,18 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from crossbow_lab.runs.cleaning import gc
-    from crossbow_lab.runs.comparison import Comparison, compare
-    from crossbow_lab.runs.manifest import Run, load_run
+    from crossbow_lab.runs.comparing.comparison import Comparison, compare
     from crossbow_lab.runs.recording import record
+    from crossbow_lab.runs.records.cleaning import gc
+    from crossbow_lab.runs.records.manifest import Run, load_run
+    from crossbow_lab.runs.records.store import list_runs
+    from crossbow_lab.runs.records.verifying import verify
+    from crossbow_lab.runs.records.watching import watch
     from crossbow_lab.runs.replaying import replay
     from crossbow_lab.runs.runner import run_notebook
     from crossbow_lab.runs.saving import save_session
-    from crossbow_lab.runs.store import list_runs
     from crossbow_lab.runs.summary import summarise, verdict
-    from crossbow_lab.runs.sweeping import Sweep, sweep
-    from crossbow_lab.runs.verifying import verify
-    from crossbow_lab.runs.watching import watch
+    from crossbow_lab.runs.sweeps.sweeping import Sweep, sweep
 
 
 def __getattr__(name: str) -> Any:

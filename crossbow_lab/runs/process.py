@@ -14,9 +14,9 @@ from typing import IO, Any
 
 import crossbow_lab
 from crossbow_lab.resources import RUN_FOLDER_VARIABLE
-from crossbow_lab.runs.publish import recording
+from crossbow_lab.runs.records.collect import LOG, outcome_of
+from crossbow_lab.runs.records.publish import recording
 
-LOG = "log.txt"
 _GRACE_S = 10.0
 _LAST_RESORT_S = 30.0
 _PACKAGE_ROOT = Path(crossbow_lab.__file__).resolve().parent.parent
@@ -101,27 +101,6 @@ def execute(job: Job, on_line: Callable[[str], None], meanwhile: Callable[[], No
         worker.wait()
         worker.stdout.close()
     return outcome_of(job.building, stopped[0] if stopped else None)
-
-
-def outcome_of(building: Path, stopped: str | None) -> dict[str, Any]:
-    """Say how a run ended: the worker's own account, or that it left none.
-
-    Parameters
-    ----------
-    building : Path
-    stopped : str or None
-        Why it was told to stop: ``timeout``, ``interrupted``, or in words why it couldn't be recorded any more.
-    """
-    try:
-        outcome: dict[str, Any] = json.loads((building / "outcome.json").read_bytes())
-    except (OSError, ValueError):
-        lost = {"name": "WorkerDied", "message": f"the run's process was killed; see {LOG}", "cell": None}
-        outcome = {"exception": lost, "timing_s": {}}
-    if stopped in ("timeout", "interrupted"):
-        return {"status": stopped, **outcome}
-    if stopped is not None:
-        outcome["exception"] = {"name": "OSError", "message": f"{stopped}; the notebook was stopped", "cell": None}
-    return {"status": "failed" if outcome["exception"] else "completed", **outcome}
 
 
 def _stop(worker: "subprocess.Popen[str]", stopped: list[str], why: str) -> None:

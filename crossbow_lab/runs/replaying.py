@@ -8,7 +8,7 @@ from pathlib import Path
 from crossbow_lab.errors import RunError
 from crossbow_lab.resources import resource
 from crossbow_lab.runs.identity import Request, differing_parts, request_for, sha256_of
-from crossbow_lab.runs.manifest import Run
+from crossbow_lab.runs.records.manifest import Run
 from crossbow_lab.runs.runner import run_request
 
 _STAMP = re.compile(r"-\d{8}T\d{6}-[0-9a-f]+$")

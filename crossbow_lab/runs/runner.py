@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from crossbow_lab.errors import RunError
-from crossbow_lab.runs.code import code_record
-from crossbow_lab.runs.collect import finish, write_asked
 from crossbow_lab.runs.environment import every_package, hardware, packages, variables
 from crossbow_lab.runs.identity import Request, file_sha256, request_for
-from crossbow_lab.runs.leases import LeaseHeldError, lease, me
 from crossbow_lab.runs.load import describe_load, read_load
-from crossbow_lab.runs.manifest import MANIFEST_SCHEMA, Run
 from crossbow_lab.runs.parameters import load_notebook
 from crossbow_lab.runs.process import Job, execute
-from crossbow_lab.runs.publish import building_folder, recording
-from crossbow_lab.runs.store import find_finished
+from crossbow_lab.runs.records.code import code_record
+from crossbow_lab.runs.records.collect import finish, write_asked
+from crossbow_lab.runs.records.leases import LeaseHeldError, lease, me
+from crossbow_lab.runs.records.manifest import MANIFEST_SCHEMA, Run
+from crossbow_lab.runs.records.publish import building_folder, recording
+from crossbow_lab.runs.records.store import find_finished
 
 _ASK_AGAIN_S = 0.5
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from crossbow_lab.errors import RunError
 from crossbow_lab.resources import resource
-from crossbow_lab.runs.collect import finish, write_asked
 from crossbow_lab.runs.identity import file_sha256
-from crossbow_lab.runs.manifest import MANIFEST_SCHEMA, Run
-from crossbow_lab.runs.publish import recording
 from crossbow_lab.runs.recording import RESULT_SCHEMA, measures, write_result, write_session
+from crossbow_lab.runs.records.collect import finish, write_asked
+from crossbow_lab.runs.records.manifest import MANIFEST_SCHEMA, Run
+from crossbow_lab.runs.records.publish import recording
 from crossbow_lab.runs.replaying import REPLAY_NOTEBOOK
 from crossbow_lab.runs.runner import check_name, describe_maker, new_folder
 

@@ -8,8 +8,8 @@ import pytest
 from crossbow_lab.bench import runs as bench
 from crossbow_lab.bench.runs import QUICK, Size, measure_runs, plan_seconds, runs_tables, write_notebook
 from crossbow_lab.runs import list_runs
-from crossbow_lab.runs.manifest import sealed
-from crossbow_lab.runs.plan import ask, count_states, make_plan
+from crossbow_lab.runs.records.manifest import sealed
+from crossbow_lab.runs.sweeps.plan import ask, count_states, make_plan
 
 
 @pytest.fixture

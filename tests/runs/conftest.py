@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from crossbow_lab.runs import Run
-from crossbow_lab.runs.collect import finish, write_asked
 from crossbow_lab.runs.identity import PARTS, sha256_of
-from crossbow_lab.runs.leases import me
-from crossbow_lab.runs.publish import building_folder
+from crossbow_lab.runs.records.collect import finish, write_asked
+from crossbow_lab.runs.records.leases import me
+from crossbow_lab.runs.records.publish import building_folder
 
 
 @pytest.fixture(scope="session")

@@ -19,10 +19,11 @@ import pandas as pd
 import pytest
 
 from crossbow_lab.errors import RunError
-from crossbow_lab.runs import Run, collect, gc, identity, list_runs, load_run, process, run_notebook, runner
+from crossbow_lab.runs import Run, gc, identity, list_runs, load_run, process, run_notebook, runner
 from crossbow_lab.runs.identity import Request
-from crossbow_lab.runs.store import find_finished
-from crossbow_lab.runs.verifying import verify
+from crossbow_lab.runs.records import collect
+from crossbow_lab.runs.records.store import find_finished
+from crossbow_lab.runs.records.verifying import verify
 from crossbow_lab.runs.worker import write_report
 
 WRITER = """
@@ -362,7 +363,7 @@ def test_it_stops_a_run_whose_log_cannot_be_written(tmp_path: Path) -> None:
     assert lines == ["one", "two"]
     assert len(why) == 1
     assert "can't be written" in why[0]
-    outcome = process.outcome_of(tmp_path, why[0])
+    outcome = collect.outcome_of(tmp_path, why[0])
     assert outcome["status"] == "failed"
     assert "the notebook was stopped" in outcome["exception"]["message"]
 

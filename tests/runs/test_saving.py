@@ -12,8 +12,8 @@ import pytest
 import crossbow_lab as cb
 from crossbow_lab.errors import RunError
 from crossbow_lab.runs import Run, list_runs, replaying
+from crossbow_lab.runs.records.verifying import verify
 from crossbow_lab.runs.replaying import replay
-from crossbow_lab.runs.verifying import verify
 
 
 @pytest.fixture
