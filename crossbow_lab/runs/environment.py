@@ -5,6 +5,7 @@ import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,39 @@ def gpus() -> tuple[dict[str, str], ...]:
     listed = output_of("nvidia-smi", f"--query-gpu={','.join(keys.values())}", "--format=csv,noheader")
     rows = [line.split(", ") for line in (listed or "").splitlines()]
     return tuple(dict(zip(keys, row, strict=True)) for row in rows if len(row) == len(keys))
+
+
+def visible_gpus() -> tuple[str, ...]:
+    """Return the UUIDs of the GPUs that ``CUDA_VISIBLE_DEVICES`` leaves."""
+    return select_visible([gpu["uuid"] for gpu in gpus()], os.environ.get("CUDA_VISIBLE_DEVICES"))
+
+
+def select_visible(uuids: Sequence[str], mask: str | None) -> tuple[str, ...]:
+    """Apply a ``CUDA_VISIBLE_DEVICES`` as CUDA does: numbers or UUIDs, also shortened; what is unknown ends the list.
+
+    Examples
+    --------
+    >>> select_visible(["GPU-aa", "GPU-bb", "GPU-cc"], "2,0,7,1")
+    ('GPU-cc', 'GPU-aa')
+    """
+    if mask is None:
+        return tuple(uuids)
+    chosen: list[str] = []
+    for word in (part.strip() for part in mask.split(",")):
+        if word.isdigit() and int(word) < len(uuids):
+            chosen.append(uuids[int(word)])
+            continue
+        matching = [uuid for uuid in uuids if word.startswith("GPU-") and uuid.startswith(word)]
+        if len(matching) != 1:
+            break
+        chosen += matching
+    return tuple(chosen)
+
+
+def python_path(*first: str) -> str:
+    """Return the PYTHONPATH of a process of ours: with a checkout that isn't installed on it, wherever it works."""
+    checkout = [str(CHECKOUT)] if (CHECKOUT / "pyproject.toml").exists() else []
+    return os.pathsep.join(filter(None, (*first, *checkout, os.environ.get("PYTHONPATH"))))
 
 
 def variables() -> dict[str, str]:

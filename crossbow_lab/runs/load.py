@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crossbow_lab.runs.environment import gpus, output_of
+from crossbow_lab.runs.environment import output_of, visible_gpus
 
 _TOLERATED = 0.1  # of the cores: what a desktop, a monitor and the runner itself take
 
@@ -88,12 +88,8 @@ def _busy_s() -> float | None:
 
 def _gpu_processes() -> int:
     """Count the processes on the GPUs that this process may use."""
-    if not gpus():
+    visible = visible_gpus()
+    if not visible:
         return 0
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    allowed = {gpu["uuid"] for gpu in gpus()}
-    if visible is not None:
-        numbers = {str(index): gpu["uuid"] for index, gpu in enumerate(gpus())}
-        allowed = {numbers.get(name.strip(), name.strip()) for name in visible.split(",")}
     listed = output_of("nvidia-smi", "--query-compute-apps=gpu_uuid", "--format=csv,noheader") or ""
-    return sum(line.strip() in allowed for line in listed.splitlines())
+    return sum(line.strip() in visible for line in listed.splitlines())

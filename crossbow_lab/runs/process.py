@@ -7,19 +7,20 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-import crossbow_lab
 from crossbow_lab.resources import RUN_FOLDER_VARIABLE
+from crossbow_lab.runs.environment import python_path
 from crossbow_lab.runs.records.collect import LOG, outcome_of
+from crossbow_lab.runs.records.leases import processes_of
 from crossbow_lab.runs.records.publish import recording
 
 _GRACE_S = 10.0
 _LAST_RESORT_S = 30.0
-_PACKAGE_ROOT = Path(crossbow_lab.__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,8 @@ def execute(job: Job, on_line: Callable[[str], None], meanwhile: Callable[[], No
         worker.stdin.close()  # left early, this ends the worker and its kernel
         worker.wait()
         worker.stdout.close()
+        if worker.returncode != 0:  # killed: its kernel notices that within a second or so, and writes until then
+            _end_all(job.building)
     return outcome_of(job.building, stopped[0] if stopped else None)
 
 
@@ -113,6 +116,16 @@ def _stop(worker: "subprocess.Popen[str]", stopped: list[str], why: str) -> None
     last_resort = threading.Timer(_LAST_RESORT_S, worker.kill)
     last_resort.daemon = True
     last_resort.start()
+
+
+def _end_all(building: Path) -> None:
+    """End what is left of a run's processes, so that nothing writes into the record any more."""
+    end_s = time.monotonic() + _GRACE_S
+    while (left := processes_of(building)) and time.monotonic() < end_s:
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.02)
 
 
 def _pass_on(lines: IO[str], log_path: Path, on_line: Callable[[str], None], stop: Callable[[str], None]) -> None:
@@ -160,11 +173,5 @@ def _environment(job: Job) -> dict[str, str]:
     environment["JUPYTER_PREFER_ENV_PATH"] = "1"
     if environment.get("CROSSBOW_DATA"):
         environment["CROSSBOW_DATA"] = str(Path(environment["CROSSBOW_DATA"]).resolve())
-    # A checkout that isn't installed must be found from the new working directory too.
-    roots = [str(job.imports_from)]
-    if (_PACKAGE_ROOT / "pyproject.toml").exists():
-        roots.append(str(_PACKAGE_ROOT))
-    if environment.get("PYTHONPATH"):
-        roots.append(environment["PYTHONPATH"])
-    environment["PYTHONPATH"] = os.pathsep.join(roots)
+    environment["PYTHONPATH"] = python_path(str(job.imports_from))
     return environment

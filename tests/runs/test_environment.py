@@ -42,3 +42,15 @@ def test_it_names_the_revision_and_whether_files_differ(monkeypatch: pytest.Monk
     assert clean["is_dirty"] is False
     (tmp_path / "new.txt").write_text("new")
     assert environment.code_version()["is_dirty"] is True
+
+
+GPUS = ("GPU-aa", "GPU-bb")
+
+
+@pytest.mark.parametrize(
+    ("mask", "expected"),
+    [(None, GPUS), ("", ()), ("1", ("GPU-bb",)), ("GPU-a", ("GPU-aa",)), ("-1", ()), ("0,GPU-x,1", ("GPU-aa",))],
+)
+def test_it_obeys_the_mask_that_hides_gpus(mask: str | None, expected: tuple[str, ...]) -> None:
+    """As CUDA itself reads it."""
+    assert environment.select_visible(GPUS, mask) == expected

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from crossbow_lab.runs import load
+from crossbow_lab.runs import environment, load
 from crossbow_lab.runs.load import Load, describe_load, read_load
 
 BEFORE = Load(at_s=10.0, busy_s=100.0, gpu_processes=0)
@@ -45,7 +45,7 @@ def test_it_is_contended_when_others_are_on_the_gpu_that_it_uses() -> None:
 
 def test_it_looks_at_the_gpus_that_it_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
     """By number or by UUID; none visible, none shared."""
-    monkeypatch.setattr(load, "gpus", lambda: ({"uuid": "GPU-a"}, {"uuid": "GPU-b"}))
+    monkeypatch.setattr(environment, "gpus", lambda: ({"uuid": "GPU-a"}, {"uuid": "GPU-b"}))
     monkeypatch.setattr(load, "output_of", lambda *_: "GPU-b\nGPU-b\n")
     for visible, count in (("0", 0), ("1", 2), ("GPU-b", 2), ("", 0), ("0,1", 2)):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)

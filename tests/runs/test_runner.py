@@ -22,6 +22,7 @@ from crossbow_lab.errors import RunError
 from crossbow_lab.runs import Run, gc, identity, list_runs, load_run, process, run_notebook, runner
 from crossbow_lab.runs.identity import Request
 from crossbow_lab.runs.records import collect
+from crossbow_lab.runs.records.leases import processes_of
 from crossbow_lab.runs.records.store import find_finished
 from crossbow_lab.runs.records.verifying import verify
 from crossbow_lab.runs.worker import write_report
@@ -194,13 +195,23 @@ def test_it_publishes_a_failed_run_with_its_partial_notebook(
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc").exists(), reason="finds processes that aren't its own in /proc")
 def test_it_publishes_a_run_whose_process_was_killed(write_notebook: Callable[..., Path], tmp_path: Path) -> None:
-    """Even when the worker left no account of itself, the record says so, with the notebook as far as it got."""
-    kill_parent = "import os, signal; os.kill(os.getppid(), signal.SIGKILL)"
+    """Even when the worker left no account of itself, the record says so; nobody writes into it any more."""
+    kill_parent = (
+        "import os, signal, time\n"
+        "os.kill(os.getppid(), signal.SIGKILL)\n"
+        "for number in range(200):\n"
+        "    open(f'late-{number}.txt', 'w').close()\n"
+        "    time.sleep(0.05)"
+    )
     run = run_notebook(write_notebook("n: int = 3", "print('before')", kill_parent), runs_dir=tmp_path / "runs")
     assert run.status == "failed"
     assert run.manifest["exception"]["name"] == "WorkerDied"
     assert "before" in run.notebook.read_text()
+    time.sleep(0.3)
+    assert verify(run) == ()
+    assert processes_of(tmp_path / "runs" / ".tmp" / run.folder.name) == []
 
 
 @pytest.mark.slow
@@ -267,6 +278,8 @@ def test_it_leaves_no_process_and_no_run_when_it_is_killed(write_notebook: Calla
         driver.kill()
     assert _ends(kernel, within_s=10)
     assert list_runs(tmp_path / "runs") == []
+    (building,) = (tmp_path / "runs" / ".tmp").iterdir()
+    assert all(_ends(pid, within_s=10) for pid in processes_of(building))
     recovered = gc(tmp_path / "runs").recovered
     assert [run.status for run in recovered] == ["interrupted"]
     assert "pid " in (recovered[0].folder / "log.txt").read_text()

@@ -2,8 +2,8 @@
 
 Times are positive and spread by factors, so means and intervals are taken on their logarithms. There Student's t
 covers what it promises with three seeds already, where a bootstrap of the mean covers 75 % instead of 95 %
-(``tests/runs/test_statistics.py`` repeats that measurement). A time that wasn't reached is infinite: a mean over
-it is infinite too and has no interval, while a median and its interval by ranks still say something.
+(``tests/runs/comparing/test_statistics.py`` repeats that measurement). A time that wasn't reached is infinite: a
+mean over it is infinite too and has no interval, while a median and its interval by ranks still say something.
 """
 
 import math

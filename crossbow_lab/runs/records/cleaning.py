@@ -1,7 +1,6 @@
 """What is left of runs whose process was killed: made into records, never thrown away while they hold anything."""
 
 import contextlib
-import json
 import shutil
 import time
 from dataclasses import dataclass
@@ -9,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from crossbow_lab.errors import RunError
-from crossbow_lab.runs.records.collect import ASKED, LOG, finish, outcome_of, session_folders
-from crossbow_lab.runs.records.leases import drop_stale, holder_from_json, lease
+from crossbow_lab.runs.records.collect import ASKED, LOG, finish, outcome_of, read_object, session_folders
+from crossbow_lab.runs.records.leases import drop_stale, holder_from_json, lease, processes_of
 from crossbow_lab.runs.records.manifest import MANIFEST, Run, load_run
 from crossbow_lab.runs.records.publish import BUILDING, finish_publishing
 from crossbow_lab.runs.records.store import missing_outputs
@@ -78,17 +77,13 @@ def gc(runs_dir: str | Path) -> Cleaned:
 
 def read_asked(building: Path) -> dict[str, Any]:
     """Return what an unfinished run was asked; empty as long as it hasn't said so."""
-    try:
-        asked = json.loads((building / ASKED).read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return asked if isinstance(asked, dict) else {}
+    return read_object(building / ASKED)
 
 
 def is_running(building: Path) -> bool:
-    """Whether the process that builds a run is alive."""
+    """Whether the process that builds a run is alive, or one that writes into it."""
     try:
-        return holder_from_json(read_asked(building)["holder"]).is_alive
+        return holder_from_json(read_asked(building)["holder"]).is_alive or bool(processes_of(building.resolve()))
     except (KeyError, TypeError, ValueError):
         with contextlib.suppress(OSError):
             return time.time() - building.stat().st_mtime < _STARTING_S

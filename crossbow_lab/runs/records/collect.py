@@ -141,11 +141,11 @@ def _entries(text: str) -> Iterator[dict[str, Any]]:
 
 def describe_sessions(building: Path) -> dict[str, dict[str, Any]]:
     """Describe each session by its recipe, and by what the notebook recorded of it."""
-    result = _read(building / "result.json")
+    result = read_object(building / "result.json")
     recorded = result.get("sessions") or {}
     described = {}
     for folder in session_folders(building):
-        recipe = _read(folder / "recipe.json")
+        recipe = read_object(folder / "recipe.json")
         algorithm = recipe.get("algorithm")
         described[folder.name] = {
             "fingerprint": (result.get("fingerprints") or {}).get(folder.name),
@@ -162,7 +162,7 @@ def _picked(values: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
     return {name: values.get(name) for name in names}
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
     """Read a JSON object; an empty one where there is none, or only half of one."""
     try:
         values = json.loads(path.read_bytes())

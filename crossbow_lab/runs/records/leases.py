@@ -1,4 +1,4 @@
-"""Who is running what: one file per key, made by whoever comes first, taken over when its owner is gone.
+"""Who is running what: one file per key, made by whoever comes first, taken over when its owner is gone; and processes.
 
 A lease is created with O_EXCL, which is safe on any file system. It is stale when its process is gone (on this host),
 or when it hasn't been renewed for three heartbeats (on another). Whoever takes over a stale lease must first create a
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from crossbow_lab.errors import RunError
+from crossbow_lab.resources import RUN_FOLDER_VARIABLE
 
 HEARTBEAT_S = 20.0
 _FOLDER = ".leases"
@@ -63,6 +64,21 @@ def process_start(pid: int) -> str:
     except PermissionError:
         pass
     return "alive"
+
+
+def processes_of(building: Path) -> list[int]:
+    """Return the processes that execute a run, the notebook's own children among them.
+
+    They are those that were started with the run's folder in their environment. The one that publishes it isn't among
+    them. Empty where the system doesn't say.
+    """
+    mark = f"{RUN_FOLDER_VARIABLE}={building}".encode()
+    found = []
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):  # gone, or somebody else's
+            if mark in environment.read_bytes().split(b"\0"):
+                found.append(int(environment.parent.name))
+    return found
 
 
 @contextlib.contextmanager

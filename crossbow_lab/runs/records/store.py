@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from crossbow_lab.errors import RunError
-from crossbow_lab.runs.records.leases import lease as lease
 from crossbow_lab.runs.records.manifest import MANIFEST, Run, load_run, read_manifest
 
 

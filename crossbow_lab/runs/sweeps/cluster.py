@@ -1,6 +1,7 @@
 """The Dask cluster that a sweep runs on: one of its own on this machine, or one that is there already."""
 
 import contextlib
+import os
 import subprocess
 import sys
 import tempfile
@@ -11,7 +12,8 @@ from pathlib import Path
 from distributed import Client
 
 from crossbow_lab.errors import RunError
-from crossbow_lab.runs.sweeps.dask_worker import Described, RunStarter, child_environment, describe_worker
+from crossbow_lab.runs.environment import python_path
+from crossbow_lab.runs.sweeps.dask_worker import Described, RunStarter, describe_worker
 from crossbow_lab.runs.sweeps.places import Place, threads_that_count
 
 CONNECT_S = 10
@@ -67,7 +69,7 @@ def _started(names: list[str]) -> Iterator[str]:
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
         process = subprocess.Popen(  # noqa: S603 (our own interpreter and module)
             [sys.executable, "-m", "crossbow_lab.runs.sweeps.local_cluster", *names],
-            env=child_environment(),
+            env=os.environ | {"PYTHONPATH": python_path()},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,

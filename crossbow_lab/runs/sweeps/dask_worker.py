@@ -15,11 +15,10 @@ from typing import Any
 
 from distributed import Worker, WorkerPlugin, get_worker
 
-import crossbow_lab
+from crossbow_lab.runs.environment import cpu_model, gpus, python_path, visible_gpus
 from crossbow_lab.runs.sweeps.jobs import SKIPPED, Ending, Job
-from crossbow_lab.runs.sweeps.places import Place, usable_cores, visible_gpus
+from crossbow_lab.runs.sweeps.places import Place, usable_cores
 
-_PACKAGE_ROOT = Path(crossbow_lab.__file__).resolve().parent.parent
 _SAY_EVERY_S = 0.5
 _SHOWN_LINES = 20
 _GRACE_S = 10.0
@@ -161,8 +160,6 @@ def stop_on_worker(sweep: str, interrupts: bool, dask_worker: Worker) -> None:
 
 def describe_worker(paths: tuple[str, ...], dask_worker: Worker) -> Described:
     """Describe a worker that somebody else has started; Dask gives it as ``dask_worker``."""
-    from crossbow_lab.runs.environment import cpu_model, gpus
-
     place = _own_place(dask_worker)
     names = sorted({gpu["name"] for gpu in gpus() if gpu["uuid"] in place.gpu_uuids})
     kind = f"{', '.join(names)}" if names else f"{cpu_model()}, {place.threads} threads"
@@ -175,19 +172,11 @@ def _own_place(worker: Worker) -> Place:
     return Place(min(worker.state.nthreads, len(usable_cores())), (), visible_gpus())
 
 
-def child_environment() -> dict[str, str]:
-    """Return the environment of a process of ours: this one's, with a checkout that isn't installed on the path."""
-    environment = dict(os.environ)
-    if (_PACKAGE_ROOT / "pyproject.toml").exists():
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(_PACKAGE_ROOT), os.environ.get("PYTHONPATH"))))
-    return environment
-
-
 def _start(place: Place) -> "subprocess.Popen[str]":
     """Start a process for a job, confined to a place, out of reach of the terminal's Ctrl-C."""
     return subprocess.Popen(
         [sys.executable, "-m", "crossbow_lab.runs.sweeps.placed"],
-        env=child_environment() | place.environment,
+        env=os.environ | place.environment | {"PYTHONPATH": python_path()},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

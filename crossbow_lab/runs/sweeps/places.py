@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crossbow_lab.errors import RunError
-from crossbow_lab.runs.environment import gpus
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -104,33 +103,6 @@ def confine_to(cores: Sequence[int]) -> None:
     """Keep this process, and what it starts from now on, to some cores, where the system can do that."""
     if cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores)
-
-
-def visible_gpus() -> tuple[str, ...]:
-    """Return the UUIDs of the GPUs that ``CUDA_VISIBLE_DEVICES`` leaves."""
-    return select_visible([gpu["uuid"] for gpu in gpus()], os.environ.get("CUDA_VISIBLE_DEVICES"))
-
-
-def select_visible(uuids: Sequence[str], mask: str | None) -> tuple[str, ...]:
-    """Apply a ``CUDA_VISIBLE_DEVICES`` as CUDA does: numbers or UUIDs, also shortened; what is unknown ends the list.
-
-    Examples
-    --------
-    >>> select_visible(["GPU-aa", "GPU-bb", "GPU-cc"], "2,0,7,1")
-    ('GPU-cc', 'GPU-aa')
-    """
-    if mask is None:
-        return tuple(uuids)
-    chosen: list[str] = []
-    for word in (part.strip() for part in mask.split(",")):
-        if word.isdigit() and int(word) < len(uuids):
-            chosen.append(uuids[int(word)])
-            continue
-        matching = [uuid for uuid in uuids if word.startswith("GPU-") and uuid.startswith(word)]
-        if len(matching) != 1:
-            break
-        chosen += matching
-    return tuple(chosen)
 
 
 @contextlib.contextmanager

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crossbow_lab.errors import RunError
+from crossbow_lab.runs.environment import visible_gpus
 from crossbow_lab.runs.identity import Request
 from crossbow_lab.runs.records.manifest import Run, load_run
 from crossbow_lab.runs.sweeps.jobs import COMPLETED, Ending, Job
-from crossbow_lab.runs.sweeps.places import Place, divide, threads_that_count, usable_cores, visible_gpus
+from crossbow_lab.runs.sweeps.places import Place, divide, threads_that_count, usable_cores
 from crossbow_lab.runs.sweeps.plan import Asked, Planned, ask, count_states, make_plan
 from crossbow_lab.runs.sweeps.progress import Progress
 from crossbow_lab.runs.sweeps.showing import shown_progress

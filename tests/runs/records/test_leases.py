@@ -6,11 +6,21 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from crossbow_lab.runs.records.leases import HEARTBEAT_S, LeaseHeldError, drop_stale, lease, me, process_start
+from crossbow_lab.runs import gc
+from crossbow_lab.runs.records.leases import (
+    HEARTBEAT_S,
+    LeaseHeldError,
+    drop_stale,
+    lease,
+    me,
+    process_start,
+    processes_of,
+)
 
 GONE = {"host": socket.gethostname(), "pid": 2**22 - 1, "started": "1", "nonce": "dead"}
 
@@ -101,3 +111,17 @@ def test_it_leaves_a_lease_alone_that_was_taken_from_it(tmp_path: Path) -> None:
     with lease(tmp_path, "key"):
         path = _leave(tmp_path, GONE | {"host": "elsewhere"})
     assert json.loads(path.read_text())["host"] == "elsewhere"
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="finds processes that aren't its own in /proc")
+def test_it_finds_the_processes_of_a_run(build_run: Callable[..., Path]) -> None:
+    """By the folder in their environment; while there is one, gc leaves the run alone though its runner is gone."""
+    one, other = build_run("one", holder=GONE), build_run("other", holder=GONE)
+    assert processes_of(one) == []
+    with subprocess.Popen(["sleep", "60"], env=os.environ | {"CROSSBOW_RUN_FOLDER": str(one)}) as writer:
+        assert processes_of(one) == [writer.pid]
+        done = gc(one.parents[1])
+        assert (done.running, [run.folder.name for run in done.recovered]) == (("one",), ["other"])
+        writer.kill()
+    assert not other.exists()
+    assert [run.folder.name for run in gc(one.parents[1]).recovered] == ["one"]

@@ -12,7 +12,6 @@ from crossbow_lab.runs.sweeps.places import (
     Place,
     divide,
     gpu_to_oneself,
-    select_visible,
     threads_that_count,
     usable_cores,
 )
@@ -59,15 +58,6 @@ def test_it_refuses_workers_that_would_get_in_each_others_way(
     """More than there are cores, or GPUs."""
     with pytest.raises(RunError, match=message):
         divide(n_workers, gpu_uuids=gpus, cores=range(4))
-
-
-@pytest.mark.parametrize(
-    ("mask", "expected"),
-    [(None, GPUS), ("", ()), ("1", ("GPU-bb",)), ("GPU-a", ("GPU-aa",)), ("-1", ()), ("0,GPU-x,1", ("GPU-aa",))],
-)
-def test_it_obeys_the_mask_that_hides_gpus(mask: str | None, expected: tuple[str, ...]) -> None:
-    """As CUDA itself reads it."""
-    assert select_visible(GPUS, mask) == expected
 
 
 def test_it_finds_the_cores_that_it_may_use() -> None:
