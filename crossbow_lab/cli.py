@@ -124,40 +124,6 @@ def doctor(data_dir: DataDir = None) -> None:
 
 
 @app.command()
-def compare(
-    runs: Annotated[
-        list[str] | None, typer.Argument(help="Runs by name or folder, folders of runs, or patterns; else --runs-dir.")
-    ] = None,
-    by: Annotated[str, typer.Option(help="What tells rows apart: names of settings.")] = "algorithm,learners",
-    target: Annotated[
-        float | None, typer.Option(help="Test accuracy to reach, 0 to 1; else the runs' own target_accuracy.")
-    ] = None,
-    html: Annotated[Path | None, typer.Option(help="Write a report with figures here.")] = None,
-    csv: Annotated[Path | None, typer.Option(help="Write the table, with all its columns, here.")] = None,
-    patch: Annotated[bool, typer.Option("--patch", help="Print how the code differs.")] = False,
-    runs_dir: RunsDir = Path("runs"),
-) -> None:
-    """Compare runs over their seeds, with intervals, and say what differs between them."""
-    from crossbow_lab.runs.comparing.comparison import compare as compare_runs
-    from crossbow_lab.runs.comparing.text import METHOD, terminal_tables
-    from crossbow_lab.runs.records.store import find_run
-
-    # A folder or a pattern is taken as it is; anything else is a run's name, or the beginning of one.
-    given = [item if Path(item).exists() or set(item) & set("*?[") else find_run(item, runs_dir) for item in runs or ()]
-    compared = compare_runs(given or runs_dir, by, target)
-    for words in terminal_tables(compared):
-        print_table(words.header, words.rows, title=words.title)
-    typer.echo(METHOD)
-    for note in compared.notes:
-        typer.echo(f"- {note}")
-    if patch:
-        typer.echo(compared.code_patch or "The code doesn't differ.")
-    for path in (html and compared.to_html(html), csv and compared.to_csv(csv)):
-        if path:
-            typer.echo(f"written {path}")
-
-
-@app.command()
 def bench(
     names: Annotated[list[str] | None, typer.Argument(help="Which measurements; all if none is named.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write the numbers and the machine's description here.")] = None,
@@ -165,7 +131,7 @@ def bench(
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     only: Annotated[str | None, typer.Option(metavar="A,B", help="The measurements to make, with commas.")] = None,
 ) -> None:
-    """Measure speed, memory and overhead on this machine, or on its GPU."""
+    """Measure speed, memory, overhead and runs on this machine, or speed on its GPU."""
     from crossbow_lab.bench import run_bench, run_cuda_bench
 
     if device not in ("cpu", "cuda"):

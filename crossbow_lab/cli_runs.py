@@ -1,4 +1,4 @@
-"""The commands that make, list, read and check runs. They import what they need when they run."""
+"""The commands that make, list, read, check and compare runs. They import what they need when they run."""
 
 import json as jsons
 import time
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crossbow_lab.errors import RunError
-from crossbow_lab.terminal import complain, print_columns
+from crossbow_lab.terminal import complain, print_columns, print_table
 
 if TYPE_CHECKING:
     from crossbow_lab.runs import Run
@@ -161,7 +161,40 @@ def watch(runs_dir: RunsDir = Path("runs")) -> None:
         typer.echo(f"nothing is running in {runs_dir}")
 
 
-COMMANDS = (run, runs, show, verify, replay, gc, watch)
+def compare(
+    runs: Annotated[
+        list[str] | None, typer.Argument(help="Runs by name or folder, folders of runs, or patterns; else --runs-dir.")
+    ] = None,
+    by: Annotated[str, typer.Option(help="What tells rows apart: names of settings.")] = "algorithm,learners",
+    target: Annotated[
+        float | None, typer.Option(help="Test accuracy to reach, 0 to 1; else the runs' own target_accuracy.")
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a report with figures here.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write the table, with all its columns, here.")] = None,
+    patch: Annotated[bool, typer.Option("--patch", help="Print how the code differs.")] = False,
+    runs_dir: RunsDir = Path("runs"),
+) -> None:
+    """Compare runs over their seeds, with intervals, and say what differs between them."""
+    from crossbow_lab.runs.comparing.comparison import compare as compare_runs
+    from crossbow_lab.runs.comparing.text import METHOD, terminal_tables
+    from crossbow_lab.runs.records.store import find_run
+
+    # A folder or a pattern is taken as it is; anything else is a run's name, or the beginning of one.
+    given = [item if Path(item).exists() or set(item) & set("*?[") else find_run(item, runs_dir) for item in runs or ()]
+    compared = compare_runs(given or runs_dir, by, target)
+    for words in terminal_tables(compared):
+        print_table(words.header, words.rows, title=words.title)
+    typer.echo(METHOD)
+    for note in compared.notes:
+        typer.echo(f"- {note}")
+    if patch:
+        typer.echo(compared.code_patch or "The code doesn't differ.")
+    for path in (html and compared.to_html(html), csv and compared.to_csv(csv)):
+        if path:
+            typer.echo(f"written {path}")
+
+
+COMMANDS = (run, runs, show, verify, replay, gc, watch, compare)
 
 
 def run_shown(notebook: Path, parameters: dict[str, Any], runs_dir: Path, **options: Any) -> "Run":
