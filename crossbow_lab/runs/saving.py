@@ -54,24 +54,24 @@ def save_session(session: "Session", *, runs_dir: str | Path = "runs", name: str
     started = ended - timedelta(seconds=now.elapsed_s + now.evaluation_s)
     building = new_folder(Path(runs_dir).resolve(), name, started)
     notebook = resource(*REPLAY_NOTEBOOK)
+    asked: dict[str, Any] = {
+        "schema": MANIFEST_SCHEMA,
+        "id": building.name,
+        "kind": "session",
+        "key": None,
+        "parts": None,
+        "notebook": {"path": str(notebook), "sha256": file_sha256(notebook)},
+        "parameters": {},
+        "timeout_s": None,
+        "provenance": {"not_replayable": recipe.missing} if recipe.missing else {},
+        "started_utc": started.isoformat(timespec="milliseconds"),
+    }
     with recording(building):
+        write_asked(building, asked | describe_maker(building))  # first: what a kill leaves of the rest is known by it
         write_session(building / "sessions" / LABEL, session)
         (building / "recipe.json").write_text(recipe.to_json(), encoding="utf-8")
         content = {"schema": RESULT_SCHEMA, "fingerprints": {LABEL: session.fingerprint()}, "table": None}
         write_result(building / "result.json", content | {"sessions": {LABEL: measures(session)}})
-        asked: dict[str, Any] = {
-            "schema": MANIFEST_SCHEMA,
-            "id": building.name,
-            "kind": "session",
-            "key": None,
-            "parts": None,
-            "notebook": {"path": str(notebook), "sha256": file_sha256(notebook)},
-            "parameters": {},
-            "timeout_s": None,
-            "provenance": {"not_replayable": recipe.missing} if recipe.missing else {},
-            "started_utc": started.isoformat(timespec="milliseconds"),
-        }
-        write_asked(building, asked | describe_maker(building))
     return finish(
         building,
         {
