@@ -240,7 +240,8 @@ def text_of(recipe: Path) -> str:
 
 def _row(one: "RunSummary") -> tuple[str, ...]:
     """Return one line of the list."""
-    said = one.problem or ", ".join(f"{name}={value}" for name, value in one.parameters.items())
+    parameters = ", ".join(f"{name}={value}" for name, value in one.parameters.items())
+    said = " ".join((one.problem or parameters).split())  # on one line, whatever an exception says
     shared = {True: "yes", False: "no", None: ""}[one.is_contended]
     seconds = "" if one.seconds is None else f"{one.seconds:.1f}"
     return (one.name, one.status, (one.key or "")[:8], one.started_utc[:16], seconds, shared, said[:120])

@@ -47,6 +47,11 @@ def test_it_lists_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     assert "completed" in line
     assert _main(monkeypatch, "runs", "--runs-dir", store, "--status", "failed") == 0
     assert "no runs in" in capsys.readouterr().out
+    path = next(store.glob("first-*")) / "manifest.json"
+    failed = {"status": "failed", "exception": {"name": "ValueError", "message": "one\ntwo", "cell": 1}}
+    path.write_text(json.dumps(json.loads(path.read_text()) | failed))
+    assert _main(monkeypatch, "runs", "--runs-dir", store) == 0
+    assert capsys.readouterr().out.splitlines()[1].endswith("ValueError: one two")
 
 
 def test_it_says_what_was_killed(

@@ -173,12 +173,19 @@ def _summary_of(folder: Path, manifest: Mapping[str, Any]) -> RunSummary:
         folder=folder,
         status=str(manifest["status"]),
         kind=str(manifest.get("kind", "notebook")),
-        key=manifest.get("key"),
+        key=_one_of(manifest.get("key"), str),
         notebook=str((manifest.get("notebook") or {}).get("path", "")),
         parameters=dict(manifest.get("parameters", {})),
         parts=dict(manifest.get("parts") or {}),
         started_utc=str(manifest["started_utc"]),
-        seconds=manifest.get("seconds"),
-        is_contended=load.get("is_contended"),
+        seconds=_one_of(manifest.get("seconds"), int, float),
+        is_contended=_one_of(load.get("is_contended"), bool),
         problem="" if exception is None else f"{exception['name']}: {exception['message']}",
     )
+
+
+def _one_of(value: Any, *kinds: type) -> Any:
+    """Return a value that is None or of one of these types; raise TypeError for one of a damaged manifest."""
+    if value is not None and type(value) not in kinds:
+        raise TypeError(f"{value!r} should be {' or '.join(kind.__name__ for kind in kinds)}")
+    return value

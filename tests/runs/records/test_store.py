@@ -32,7 +32,18 @@ def test_it_lists_runs_by_their_start_and_nothing_else(make_run: Callable[..., R
     assert list_runs(tmp_path / "nowhere") == []
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"schema": 2}', '{"status": 1, "started_utc": "", "parameters": 3}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[]",
+        '{"schema": 2}',
+        '{"status": 1, "started_utc": "", "parameters": 3}',
+        '{"status": "failed", "started_utc": "", "seconds": "long"}',
+        '{"status": "failed", "started_utc": "", "key": 3}',
+        '{"status": "failed", "started_utc": "", "load": {"is_contended": []}}',
+    ],
+)
 def test_it_lists_a_damaged_record_as_damaged(make_run: Callable[..., Run], tmp_path: Path, content: str) -> None:
     """With the reason, and without hiding the others."""
     make_run("whole")
