@@ -143,7 +143,7 @@ def describe_maker(building: Path) -> dict[str, Any]:
     """Describe code, packages and machine, and leave the patch and the list of packages in the run's folder."""
     (building / "environment.txt").write_text(every_package(), encoding="utf-8")
     return {
-        "code": code_record(building),
+        "code": code_record(building, store=building.parent.parent),
         "packages": packages(),
         "environment": variables(),
         "hardware": hardware(),

@@ -176,7 +176,7 @@ def device_class(manifest: Mapping[str, Any], device: str) -> str:
 
 def _revision(code: Mapping[str, Any]) -> str:
     """Return the commit, and what was changed on top of it, in short."""
-    changes = str(code.get("diff_sha256") or "")[:8]
+    changes = str(code.get("diff_sha256") or "")[:8] if code.get("diff_bytes", 1) else ""
     return str(code.get("revision") or "")[:12] + (f"+{changes}" if changes else "")
 
 

@@ -23,7 +23,7 @@ _SECRET = re.compile(
 _REMOVED = "<removed>"
 
 
-def code_record(folder: Path) -> dict[str, Any]:
+def code_record(folder: Path, *, store: Path | None = None) -> dict[str, Any]:
     """Describe the package's code, and leave what differs from its revision as ``diff.patch`` in a folder.
 
     The patch holds tracked files only, is left out above 1 MB, and has what looks like a secret replaced by
@@ -33,6 +33,8 @@ def code_record(folder: Path) -> dict[str, Any]:
     ----------
     folder : Path
         Where the patch goes.
+    store : Path, optional
+        Folder of runs, whose files are no part of the code though they may lie in the checkout.
 
     Returns
     -------
@@ -53,7 +55,7 @@ def code_record(folder: Path) -> dict[str, Any]:
         code["is_diff_whole"] = size <= _MOST_PATCH_BYTES and filtered == patch
         if 0 < size <= _MOST_PATCH_BYTES:
             (folder / PATCH).write_text(f"{filtered}\n", encoding="utf-8")
-        code["untracked"] = _untracked(Path(checkout))
+        code["untracked"] = _untracked(Path(checkout), store)
     return code
 
 
@@ -70,11 +72,14 @@ def without_secrets(text: str) -> str:
     return _SECRET.sub(lambda match: f"{match['name'] or ''}{_REMOVED}", text)
 
 
-def _untracked(checkout: Path) -> dict[str, str]:
+def _untracked(checkout: Path, store: Path | None) -> dict[str, str]:
     """Map the files that git doesn't know and doesn't ignore to their SHA-256, a couple of hundred at most."""
+    runs = "\0"  # begins no name
+    if store is not None and store != checkout and store.is_relative_to(checkout):
+        runs = f"{store.relative_to(checkout).as_posix()}/"
     listed = environment.output_of(
         "git", "-C", str(checkout), "ls-files", "--others", "--exclude-standard", "-z", "--full-name"
     )
-    names = [name for name in (listed or "").split("\0") if name]
+    names = [name for name in (listed or "").split("\0") if name and not name.startswith(runs)]
     paths = {name: checkout / name for name in sorted(names)[:_MOST_UNTRACKED]}
     return {name: file_sha256(path) for name, path in paths.items() if path.is_file()}

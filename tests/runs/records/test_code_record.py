@@ -47,6 +47,17 @@ def test_it_leaves_a_patch_that_gives_the_code_back(checkout: Path, tmp_path: Pa
     assert (checkout / "module.py").read_text() == "x = 2\n"
 
 
+def test_it_takes_no_run_for_code(checkout: Path, tmp_path: Path) -> None:
+    """Whoever keeps runs in the checkout has hundreds of new files, and code of their own beside them."""
+    for name in ("results/run-1/log.txt", "results.py"):
+        (checkout / name).parent.mkdir(parents=True, exist_ok=True)
+        (checkout / name).write_text("1")
+    assert list(code_record(tmp_path, store=checkout / "results")["untracked"]) == ["results.py"]
+    everything = ["results.py", "results/run-1/log.txt"]
+    for store in (checkout, tmp_path / "elsewhere", None):
+        assert list(code_record(tmp_path, store=store)["untracked"]) == everything
+
+
 def test_it_writes_no_secret_into_the_patch(checkout: Path, tmp_path: Path) -> None:
     """And says that the patch isn't whole any more."""
     (checkout / "module.py").write_text("x = 1\npassword = 'opensesame'\n")
