@@ -77,7 +77,7 @@ def runs_of(worker: int) -> list[int]:
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             state, parent = stat.read_text().rpartition(") ")[2].split()[:2]
-            if int(parent) == worker and state != "Z" and b"sweeps.placed" in stat.with_name("cmdline").read_bytes():
+            if int(parent) == worker and state != "Z" and b"job_process" in stat.with_name("cmdline").read_bytes():
                 found.append(int(stat.parent.name))
     return found
 

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from crossbow_lab.runs import environment, load
-from crossbow_lab.runs.load import Load, describe_load, read_load
+from crossbow_lab.runs import contention, environment
+from crossbow_lab.runs.contention import Load, describe_load, read_load
 
 BEFORE = Load(at_s=10.0, busy_s=100.0, gpu_processes=0)
 
@@ -15,7 +15,7 @@ BEFORE = Load(at_s=10.0, busy_s=100.0, gpu_processes=0)
 @pytest.fixture(autouse=True)
 def _two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the machine have two cores."""
-    monkeypatch.setattr(load, "_cores", lambda: {0, 1})
+    monkeypatch.setattr(contention, "_cores", lambda: {0, 1})
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_it_is_contended_when_others_are_on_the_gpu_that_it_uses() -> None:
 def test_it_looks_at_the_gpus_that_it_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
     """By number or by UUID; none visible, none shared."""
     monkeypatch.setattr(environment, "gpus", lambda: ({"uuid": "GPU-a"}, {"uuid": "GPU-b"}))
-    monkeypatch.setattr(load, "output_of", lambda *_: "GPU-b\nGPU-b\n")
+    monkeypatch.setattr(contention, "output_of", lambda *_: "GPU-b\nGPU-b\n")
     for visible, count in (("0", 0), ("1", 2), ("GPU-b", 2), ("", 0), ("0,1", 2)):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
         assert read_load().gpu_processes == count
@@ -57,7 +57,7 @@ def test_it_looks_at_the_gpus_that_it_may_use(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="reads /proc")
 def test_it_reads_clocks_that_advance(monkeypatch: pytest.MonkeyPatch) -> None:
     """A busy loop shows up as busy seconds."""
-    monkeypatch.setattr(load, "_cores", lambda: os.sched_getaffinity(0))
+    monkeypatch.setattr(contention, "_cores", lambda: os.sched_getaffinity(0))
     before, over = read_load(), time.monotonic() + 0.3
     thread = threading.Thread(target=lambda: all(time.monotonic() < over for _ in iter(int, 1)))
     thread.start()

@@ -1,4 +1,4 @@
-"""The process that one run of a sweep takes place in: ``python -m crossbow_lab.runs.sweeps.placed``.
+"""The process that one run of a sweep takes place in: ``python -m crossbow_lab.runs.sweeps.job_process``.
 
 A run gets a fresh process because threads and GPUs are confined by environment variables that are read once, and
 because its owner can then end it without harm to anything else. Standard input brings the job as one line of JSON.
