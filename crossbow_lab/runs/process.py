@@ -101,7 +101,7 @@ def execute(job: Job, on_line: Callable[[str], None], meanwhile: Callable[[], No
         worker.stdin.close()  # left early, this ends the worker and its kernel
         worker.wait()
         worker.stdout.close()
-        if worker.returncode != 0:  # killed: its kernel notices that within a second or so, and writes until then
+        if worker.returncode != 0:  # killed: what its notebook has started may outlive it, and write into the record
             _end_all(job.building)
     return outcome_of(job.building, stopped[0] if stopped else None)
 

@@ -198,14 +198,14 @@ def test_it_publishes_a_failed_run_with_its_partial_notebook(
 @pytest.mark.skipif(not Path("/proc").exists(), reason="finds processes that aren't its own in /proc")
 def test_it_publishes_a_run_whose_process_was_killed(write_notebook: Callable[..., Path], tmp_path: Path) -> None:
     """Even when the worker left no account of itself, the record says so; nobody writes into it any more."""
-    kill_parent = (
-        "import os, signal, time\n"
-        "os.kill(os.getppid(), signal.SIGKILL)\n"
-        "for number in range(200):\n"
-        "    open(f'late-{number}.txt', 'w').close()\n"
-        "    time.sleep(0.05)"
+    writer = "import time; [(time.sleep(0.05), open(f'late-{n}.txt', 'w').close()) for n in range(200)]"
+    start_and_kill = (
+        "import os, signal, subprocess, sys\n"
+        "quiet = dict.fromkeys(('stdin', 'stdout', 'stderr'), subprocess.DEVNULL)\n"
+        f"writer = subprocess.Popen([sys.executable, '-c', {writer!r}], start_new_session=True, **quiet)\n"
+        "os.kill(os.getppid(), signal.SIGKILL)"
     )
-    run = run_notebook(write_notebook("n: int = 3", "print('before')", kill_parent), runs_dir=tmp_path / "runs")
+    run = run_notebook(write_notebook("n: int = 3", "print('before')", start_and_kill), runs_dir=tmp_path / "runs")
     assert run.status == "failed"
     assert run.manifest["exception"]["name"] == "WorkerDied"
     assert "before" in run.notebook.read_text()
