@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -59,11 +60,13 @@ def command(folder: Path, *, voila: bool, browser: bool, port: int | None) -> Se
 
 
 def serve(folder: Path, *, voila: bool, browser: bool, port: int | None) -> int:
-    """Serve a folder until the server is ended; return its exit code."""
+    """Serve a folder until the server is ended, by Ctrl-C or with this process; return its exit code."""
     # Notebooks find the Python that runs this, not one that the user's home names; Voila finds our template.
     paths = os.pathsep.join(filter(None, (str(_ASSETS / "jupyter"), os.environ.get("JUPYTER_PATH"))))
     environment = os.environ | {"JUPYTER_PREFER_ENV_PATH": "1", "JUPYTER_PATH": paths}
     started = subprocess.Popen(command(folder, voila=voila, browser=browser, port=port), env=environment)  # noqa: S603
+    # Else the server and its kernels would outlive whoever ends this process, and go on training.
+    signal.signal(signal.SIGTERM, lambda *_: started.terminate())
     while True:
         try:
             return started.wait()

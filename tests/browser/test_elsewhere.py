@@ -1,9 +1,11 @@
 """Dashboards outside of JupyterLab's live notebooks: Notebook 7, Voila, reports of runs without anyone, replays."""
 
+import contextlib
 import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 from browser_kernels import KERNELS
 
@@ -26,6 +28,16 @@ def test_notebook_7_shows_a_live_dashboard(open_cells, tmp_path):
         seen.handle(notebook, "n-learners").press("ArrowRight")
         notebook.wait_in_kernel("session.snapshot.learners == 3")
         notebook.close()
+
+
+def working_in(folder: Path) -> list[str]:
+    """Return the processes whose working folder this is: kernels of its notebooks."""
+    found = []
+    for link in Path("/proc").glob("[0-9]*/cwd"):
+        with contextlib.suppress(OSError):  # gone, or somebody else's
+            if link.readlink() == folder:
+                found.append(link.parent.name)
+    return found
 
 
 def test_voila_serves_the_dashboard_as_an_app(browser, tmp_path):
@@ -53,9 +65,11 @@ def test_voila_serves_the_dashboard_as_an_app(browser, tmp_path):
         page.close()
         assert wire.errors == []
         assert set(wire.strangers) <= {"localhost"}
+        assert working_in(tmp_path)
     finally:
         app.terminate()
         app.wait()
+    assert not working_in(tmp_path)  # no kernel that goes on training
 
 
 def test_report_of_a_run_without_anyone_shows_though_nobody_trusts_it(open_cells, lab):
