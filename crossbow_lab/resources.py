@@ -2,9 +2,6 @@
 
 from pathlib import Path
 
-RUN_FOLDER_VARIABLE = "CROSSBOW_RUN_FOLDER"
-"""The environment variable that names the record of the run that a notebook is executed as."""
-
 _PACKAGE = Path(__file__).resolve().parent
 
 

@@ -4,9 +4,9 @@ from crossbow_lab.dashboard import figures as figures
 from crossbow_lab.dashboard.dashboard import Dashboard as Dashboard
 from crossbow_lab.dashboard.dashboard import open_dashboard as open_dashboard
 from crossbow_lab.dashboard.dashboard import run_live as run_live
-from crossbow_lab.dashboard.page import is_headless as is_headless
 from crossbow_lab.dashboard.replays import Replay as Replay
 from crossbow_lab.dashboard.replays import ReplayDashboard as ReplayDashboard
 from crossbow_lab.dashboard.replays import replay as replay
 from crossbow_lab.dashboard.still import Still as Still
 from crossbow_lab.dashboard.still import static as static
+from crossbow_lab.surroundings import is_headless as is_headless

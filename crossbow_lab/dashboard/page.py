@@ -1,28 +1,13 @@
 """Where dashboards appear in a notebook: one view for each cell, and nothing where there is no notebook."""
 
-import os
 import secrets
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Protocol
 
 from crossbow_lab.errors import ConfigurationError
+from crossbow_lab.surroundings import is_headless
 
-HEADLESS_VARIABLE = "CROSSBOW_HEADLESS"
 UIS = ("auto", "live", "off")
-
-
-def is_headless() -> bool:
-    """Tell whether the environment says that nobody looks: ``CROSSBOW_HEADLESS`` is set, and not to 0.
-
-    Examples
-    --------
-    A notebook that runs by itself must wait where a person would watch::
-
-        session.start(epochs=5)
-        if is_headless():
-            session.wait()
-    """
-    return os.environ.get(HEADLESS_VARIABLE, "0") not in ("", "0")
 
 
 def is_live(ui: str) -> bool:

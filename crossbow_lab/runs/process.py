@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from crossbow_lab.resources import RUN_FOLDER_VARIABLE
 from crossbow_lab.runs.environment import python_path
 from crossbow_lab.runs.records.collect import LOG, outcome_of
 from crossbow_lab.runs.records.leases import processes_of
 from crossbow_lab.runs.records.publish import recording
+from crossbow_lab.surroundings import RUN_FOLDER_VARIABLE
 
 _GRACE_S = 10.0
 _LAST_RESORT_S = 30.0

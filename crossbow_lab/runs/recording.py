@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crossbow_lab.errors import RunError
-from crossbow_lab.resources import RUN_FOLDER_VARIABLE
+from crossbow_lab.surroundings import RUN_FOLDER_VARIABLE
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -18,6 +18,7 @@ from crossbow_lab.errors import ConfigurationError, CrossbowError
 from crossbow_lab.session.checks import check_whole
 from crossbow_lab.session.limits import Limits, make_limits
 from crossbow_lab.session.loop import Loop
+from crossbow_lab.surroundings import is_headless
 
 Result = TypeVar("Result")
 
@@ -93,11 +94,13 @@ class Driver:
 
     # ---- training -------------------------------------------------------------------------------------------
 
-    def run(self, what: str, *, progress: bool = False, at_end: str = "finished", **limits: Any) -> None:
+    def run(self, what: str, *, progress: bool | None = False, at_end: str = "finished", **limits: Any) -> None:
         """Begin, and train in this thread; raise what ends it early.
 
-        Ctrl-C stops before the next iteration, a second one at once.
+        Ctrl-C stops before the next iteration, a second one at once. Progress that is None is printed where nobody
+        looks.
         """
+        progress = is_headless() if progress is None else progress
         with self._stopped_by_interrupt() as interrupts:
             error = self._train(self.begin(what, **limits), progress=progress, at_end=at_end)
         if interrupts:

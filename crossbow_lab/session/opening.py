@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from crossbow_lab.errors import ConfigurationError, nearest
-from crossbow_lab.resources import RUN_FOLDER_VARIABLE
 from crossbow_lab.session import checkpoint as checkpoints
 from crossbow_lab.session.build import Built, Own, build
 from crossbow_lab.session.driver import Driver
@@ -15,6 +14,7 @@ from crossbow_lab.session.loop import Loop
 from crossbow_lab.session.recipe import Recipe
 from crossbow_lab.session.requests import Requests
 from crossbow_lab.session.sources import name_of
+from crossbow_lab.surroundings import RUN_FOLDER_VARIABLE
 
 _SETTINGS = (
     "algorithm",

@@ -129,7 +129,7 @@ class Session:
         iterations: int | None = None,
         seconds: float | None = None,
         until: Accuracy | float | None = None,
-        progress: bool = False,
+        progress: bool | None = None,
     ) -> "Session":
         """Train in the foreground, from now until the first limit is reached; return the session itself.
 
@@ -140,7 +140,7 @@ class Session:
         ----------
         epochs, iterations, seconds : counted from now; seconds of training time.
         until : target accuracy. Alone it is no bound: give another limit beside it.
-        progress : print a line at most every two seconds.
+        progress : print a line at most every two seconds; by default where nobody looks (``CROSSBOW_HEADLESS``).
 
         Raises
         ------

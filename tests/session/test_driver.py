@@ -300,6 +300,16 @@ def test_progress_prints_at_most_every_two_seconds(make: Make, capsys: Any, monk
     assert all(re.match(r"SMA     epoch [01]\.\d\d/1  iteration \d+  ", line) for line in lines)
 
 
+def test_progress_is_printed_where_nobody_looks(make: Make, capsys: Any, monkeypatch: Any) -> None:
+    """Unless it is unwanted: under our runner a long cell says how far it is without being asked."""
+    monkeypatch.setattr("crossbow_lab.session.loop._PROGRESS_EVERY_S", 0.0)
+    monkeypatch.setenv("CROSSBOW_HEADLESS", "1")
+    make().run(iterations=50, progress=False)
+    assert capsys.readouterr().out == ""
+    make().run(iterations=50)
+    assert "iteration" in capsys.readouterr().out
+
+
 def interrupt_after(seconds: float) -> threading.Timer:
     """Press Ctrl-C from another thread, soon."""
     timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT))

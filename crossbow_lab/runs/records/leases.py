@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from crossbow_lab.errors import RunError
-from crossbow_lab.resources import RUN_FOLDER_VARIABLE
+from crossbow_lab.surroundings import RUN_FOLDER_VARIABLE
 
 HEARTBEAT_S = 20.0
 _FOLDER = ".leases"
