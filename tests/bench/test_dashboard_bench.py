@@ -37,7 +37,6 @@ RESULT = {
     "memory": {"updates": 36_000, "kernel_growth_bytes": 5_000_000, "browser_growth_bytes": 1_000_000},
     "errors": ["one"],
     "strangers": [],
-    "neighbours_cores": 0.1,
 }
 
 

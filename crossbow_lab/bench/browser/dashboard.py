@@ -17,8 +17,7 @@ from crossbow_lab.bench.browser.page import open_browser
 from crossbow_lab.bench.browser.reloads import measure_reloads
 from crossbow_lab.bench.browser.server import serve
 from crossbow_lab.bench.browser.speed import measure_presses, measure_slow_down, measure_start
-from crossbow_lab.bench.machine import neighbours_cores, usage
-from crossbow_lab.bench.report import cores, spread, table
+from crossbow_lab.bench.report import spread, table
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext
@@ -88,7 +87,6 @@ def measure_dashboard(sizes: Sizes, say: Say) -> dict[str, Any]:
     CrossbowError
         If there is no browser, or a server doesn't answer; with what to do.
     """
-    before = usage()
     result: dict[str, Any] = {"goals": GOALS, "reloads": {}}
     tidy: dict[str, list[str]] = {"errors": [], "strangers": []}
     with tempfile.TemporaryDirectory(prefix="crossbow-bench-") as folder, open_browser(_WIDTH, _HEIGHT) as browser:
@@ -99,7 +97,7 @@ def measure_dashboard(sizes: Sizes, say: Say) -> dict[str, Any]:
                 result["reloads"][mode] = _reloads(open_cells, sizes, say)
                 if uses_subshells:
                     result |= _once(open_cells, sizes, say)
-    return {**result, **tidy, "neighbours_cores": neighbours_cores(before, usage())}
+    return {**result, **tidy}
 
 
 def _reloads(open_cells: Open, sizes: Sizes, say: Say) -> dict[str, Any]:
@@ -174,7 +172,6 @@ def dashboard_tables(result: dict[str, Any]) -> list[Table]:
         Medians, with [least..greatest].
     """
     goals = result["goals"]
-    title = f"dashboard in a real browser (cores busy elsewhere: {cores(result['neighbours_cores'])})"
     rows = [*_speed_rows(result, goals), *_load_rows(result, goals), *_tidy_rows(result)]
     reloads = [
         [
@@ -188,7 +185,10 @@ def dashboard_tables(result: dict[str, Any]) -> list[Table]:
         for state, found in states.items()
     ]
     columns = ("page loaded again", "restored", f"within {goals['reload_s']:g} s", "s", "of which JupyterLab's own")
-    return [table(title, ("what", "measured", "goal"), rows), table("reloads", columns, reloads)]
+    return [
+        table("dashboard in a real browser", ("what", "measured", "goal"), rows),
+        table("reloads", columns, reloads),
+    ]
 
 
 def _speed_rows(result: dict[str, Any], goals: dict[str, float]) -> list[list[str]]:
