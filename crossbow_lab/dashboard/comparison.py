@@ -12,7 +12,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from crossbow_lab.dashboard.figures import COLOURS
+from crossbow_lab.dashboard.figures import COLOURS, styled
 from crossbow_lab.errors import ConfigurationError
 from crossbow_lab.session.limits import Accuracy
 
@@ -283,15 +283,8 @@ def _shade(colour: str, share: float) -> str:
 
 def _styled(figure: go.Figure, height: float) -> go.Figure:
     """Give a figure the look that all of them have, a little smaller."""
-    axis = {"showline": True, "linecolor": _INK, "gridcolor": _GRID, "zeroline": False, "ticks": "outside"}
-    figure.update_xaxes(**axis, automargin=True, title_font_size=_FONT_PX)
-    figure.update_yaxes(**axis, automargin=True, title_font_size=_FONT_PX)
-    return figure.update_layout(
-        template="none",
-        paper_bgcolor="white",
-        plot_bgcolor="white",
-        font={"family": "Helvetica, Arial, DejaVu Sans, sans-serif", "size": _FONT_PX, "color": _INK},
-        margin={"l": 60, "r": 15, "t": 15, "b": 55},
-        height=height,
-        hoverlabel={"namelength": -1},
-    )
+    figure.update_xaxes(title_font_size=_FONT_PX)
+    figure.update_yaxes(title_font_size=_FONT_PX)
+    margin = {"l": 60, "r": 15, "t": 15, "b": 55}
+    styled(figure, height=round(height), font_px=_FONT_PX)
+    return figure.update_layout(margin=margin, hoverlabel={"namelength": -1})

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from crossbow_lab.averaging import SSGD
 from crossbow_lab.errors import RecipeError, RunError
 from crossbow_lab.runs.parameters import parse_cell
 from crossbow_lab.runs.recipes import recipe_values
@@ -38,6 +39,7 @@ def test_it_sets_the_parameters_that_it_names() -> None:
         ({"weight_decay": 0.5}, "weight_decay = 0.5"),
         ({"adjustments": (Adjustment(5, {"learners": 2}),)}, "adjustments = "),
         ({"executor": "loop"}, 'executor = "loop"'),
+        ({"algorithm": SSGD()}, 'algorithm = "SSGD"'),
     ],
 )
 def test_it_is_never_followed_in_part(change: dict[str, object], said: str) -> None:
