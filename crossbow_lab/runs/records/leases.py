@@ -22,6 +22,7 @@ from crossbow_lab.surroundings import RUN_FOLDER_VARIABLE
 
 HEARTBEAT_S = 20.0
 _FOLDER = ".leases"
+_WRITTEN_WITHIN_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,14 @@ def read_holder(path: Path) -> Holder | None:
         return None
 
 
+def _read_written(path: Path) -> Holder | None:
+    """Return who holds a lease, once it is written: between its creation and that it is empty for a moment."""
+    end_s = time.monotonic() + _WRITTEN_WITHIN_S
+    while (holder := read_holder(path)) is None and path.exists() and time.monotonic() < end_s:
+        time.sleep(0.002)
+    return holder
+
+
 def holder_from_json(values: Any) -> Holder:
     """Read a holder from JSON values; raises KeyError, TypeError or ValueError if they are something else."""
     return Holder(str(values["host"]), int(values["pid"]), str(values["started"]), str(values["nonce"]))
@@ -141,7 +150,7 @@ def _acquire(path: Path, mine: Holder) -> None:
     content = json.dumps(vars(mine))
     if _create(path, content):
         return
-    holder = read_holder(path)
+    holder = _read_written(path)
     if not _is_stale(path):
         who = "another process" if holder is None else f"process {holder.pid} on {holder.host}"
         raise LeaseHeldError(f"{who} is running the same request; wait for it, or give --force to run it beside it")

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -43,6 +44,18 @@ def test_it_is_held_by_one_at_a_time(tmp_path: Path) -> None:
     with lease(tmp_path, "key"):
         pass
     assert list((tmp_path / ".leases").iterdir()) == []
+
+
+def test_it_says_who_holds_it_though_that_is_being_written(tmp_path: Path) -> None:
+    """A lease is empty for a moment after it was created."""
+    path = _leave(tmp_path, vars(me()))
+    written = path.read_text()
+    path.write_text("")
+    writer = threading.Timer(0.2, path.write_text, (written,))
+    writer.start()
+    with pytest.raises(LeaseHeldError, match=f"^process {os.getpid()} on "), lease(tmp_path, "key"):
+        pass
+    writer.join()
 
 
 def test_it_takes_over_from_a_process_that_is_gone(tmp_path: Path) -> None:
