@@ -72,7 +72,7 @@ class EAMSGD:
     alpha : float or None
         As in `EASGD`: below 2/(1+k), None means 1/k.
     local_momentum : float
-        δ, in [0, 1); with 0 this is `EASGD`. The paper's is 0.99.
+        δ, in [0, 1); with 0 this is `EASGD`.
     sync_period : int
         τ in iterations, at least 1.
 
@@ -231,12 +231,12 @@ class KungFuSMA:
         w_j = w_j − α (w_j − 1/k Σ_i w_i) − γ (g_j + λ w_j)
 
     In between, local steps. There is no z to train: what is evaluated is the learners' mean, taken after each
-    synchronisation. KungFu's documentation calls it an approximation of SMA; the central momentum is missing.
+    synchronisation. So this isn't SMA; KungFu's source notes momentum of the average as still to be done.
 
     Parameters
     ----------
     alpha : float or None
-        α, from 0 to 1. None means 1/k, as in KungFu's first version; later ones have 0.1.
+        α, from 0 to 1. None means 1/k, as in KungFu's first tuned version; now it has 0.1.
     local_momentum : float
         μ_l of each learner's own SGD, in [0, 1).
     sync_period : int
@@ -338,7 +338,7 @@ class Downpour:
 
 @dataclass(frozen=True)
 class Hogwild:
-    """Hogwild-style asynchronous SGD on one model (Niu et al., NIPS 2011) with *simulated* staleness.
+    """Hogwild-style asynchronous SGD on one model (Recht et al., NIPS 2011) with *simulated* staleness.
 
     k learners of equal speed take turns at z, in a fixed order; each reads it right after its own write::
 

@@ -131,7 +131,7 @@ def polyak_ruppert_step(
     weight_decay: float = 0.0,
     scratch: Scratch | None = None,
 ) -> None:
-    """Take one synchronising iteration of Polyak-Ruppert averaging, in place; after lsds/Crossbow, synch/polyakruppert.
+    """Take one synchronising iteration of Polyak-Ruppert averaging, in place, as lsds/Crossbow has it.
 
     A local step, then with t = n_before + 1 ::
 

@@ -137,7 +137,7 @@ def downpour_step(
         w_j = z                   if fetch_period divides t + j, else
         w_j = w_j − γ (g_j + λ w_j)
 
-    A fetch_period of 1 is Hogwild with a staleness of k − 1 writes (Niu et al., NIPS 2011).
+    A fetch_period of 1 is Hogwild with a staleness of k − 1 writes (Recht et al., NIPS 2011).
 
     Parameters
     ----------

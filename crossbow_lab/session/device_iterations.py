@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from crossbow_lab.averaging import EAMSGD, EASGD, SMA, SSGD, local_momentum, resolve_alpha
+from crossbow_lab.averaging import EAMSGD, EASGD, SMA, SSGD, algorithm_name, local_momentum, resolve_alpha
 from crossbow_lab.errors import ConfigurationError, ExecutorError
 from crossbow_lab.kernels.averaging import make_scalars, square_sums, write_scalars
 from crossbow_lab.learners import Batches, Choice, Work, one_device
@@ -52,6 +52,7 @@ class DeviceIterations:
         self._programs: dict[tuple[str, int, int, Rule, int], Program] = {}
         self._last: Program | None = None
         self._in_flight: deque[torch.cuda.Event] = deque()
+        self._told: set[str] = set()
 
     def prepare(self, setting: Setting, position: int, iteration: int) -> None:
         """Make the programs that `run` will ask for."""
@@ -59,6 +60,7 @@ class DeviceIterations:
         wanted = [(True, 1), (True, AT_ONCE)] if period == 1 else [(True, 1), (False, 1), (False, period - 1)]
         for synchronises, most in wanted:
             self._program(setting, position, iteration, synchronises=synchronises, most=most)
+        self._tell_of_kernels(setting)
 
     def choose(self, setting: Setting, position: int, iteration: int) -> Choice:
         """Time programs of one iteration; what they do to the bank is undone."""
@@ -146,6 +148,13 @@ class DeviceIterations:
         if len(self._learnings) > _KEPT:
             del self._learnings[next(iter(self._learnings))]
         return learning
+
+    def _tell_of_kernels(self, setting: Setting) -> None:
+        """Say once of each algorithm without a kernel that torch's own operators update."""
+        name = algorithm_name(setting.algorithm)
+        if name not in self._told and not _has_kernel(_rule(setting, synchronises=True)):
+            self._told.add(name)
+            self.notices.append(f"{name} has no kernel: torch's own operators update z after an iteration's graph")
 
     def _wait_for_room(self) -> None:
         """Wait until few launches are ahead of the device: more would only make adjustments take effect later."""

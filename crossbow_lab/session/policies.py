@@ -128,7 +128,7 @@ class MultiStepDecay:
 
 @dataclass(frozen=True)
 class Cyclic:
-    """A triangle wave from 1 to ``peak`` and back in ``period``: CLR (Smith 2017) of the paper's code.
+    """A triangle wave from 1 to ``peak`` and back in ``period``: CLR (Smith 2017), which the paper's code only parses.
 
     With ``decay`` below 1 the triangles' height shrinks by it each time.
 
@@ -188,7 +188,7 @@ class Cosine:
 class OneCycle:
     """From 1 up to ``peak`` in a straight line, then half a cosine down to ``final`` at ``length`` (Smith 2018).
 
-    This is the paper's code's "super-convergence". ``rise`` is the share of the length that it goes up.
+    This is what its author calls super-convergence. ``rise`` is the share of the length that it goes up.
 
     Examples
     --------

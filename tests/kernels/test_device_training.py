@@ -11,7 +11,18 @@ import torch
 from emulated import Emulator
 from torch import Tensor, nn
 
-from crossbow_lab.averaging import EAMSGD, EASGD, SMA, SSGD, DiLoCo, Hogwild, LocalSGD, PairAveraging, PolyakRuppert
+from crossbow_lab.averaging import (
+    EAMSGD,
+    EASGD,
+    SMA,
+    SSGD,
+    DiLoCo,
+    Hogwild,
+    LocalSGD,
+    PairAveraging,
+    PolyakRuppert,
+    algorithm_name,
+)
 from crossbow_lab.errors import ConfigurationError, ExecutorError
 from crossbow_lab.learners import Batches, Work, admit, make_bank
 from crossbow_lab.learners.graph import OnlyCapturable
@@ -131,6 +142,8 @@ def test_algorithms_without_a_kernel_train_on_torchs_operators(
     host = trainer_of(data, on_kernels=False, algorithm=algorithm, weight_decay=0.01, learning_rate=0.02)
     device = trainer_of(data, on_kernels=True, algorithm=algorithm, weight_decay=0.01, learning_rate=0.02)
     device.adjust({"executor": executor})
+    notices = [notice for notice in device.iterations.notices if "no kernel" in notice]
+    assert [notice.split(" has ")[0] for notice in notices] == [algorithm_name(algorithm)]
     for most in (1, 3, 8, 20):
         done = device.step(most).shape[0]
         for _ in range(done):
