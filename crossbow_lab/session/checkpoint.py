@@ -21,7 +21,7 @@ from crossbow_lab.session.setting import Adjustment, Setting, adjustments_from_j
 from crossbow_lab.session.sources import frozen_sha256
 from crossbow_lab.session.trainer import Progress, Trainer
 
-SCHEMA = 1
+SCHEMA = 2
 _FORMAT, _STATE = "crossbow_lab checkpoint", "state"
 
 

@@ -18,7 +18,7 @@ from crossbow_lab.session.setting import (
     check_algorithm,
 )
 
-SCHEMA = 1
+SCHEMA = 2
 _CHOICES = {"dtype": ("float32", "float64"), "batch_norm": ("average", "recalibrate")}
 _TEXTS = ("executor", "device", "dtype", "batch_norm", "weights_sha256", "data_sha256")
 
