@@ -20,9 +20,10 @@ from crossbow_lab.averaging.catalogue import (
     resolve_alpha,
     sync_period_at,
 )
-from crossbow_lab.averaging.elastic_rules import eamsgd_step, hierarchical_sma_step
+from crossbow_lab.averaging.elastic_rules import async_eamsgd_step, eamsgd_step, hierarchical_sma_step
 from crossbow_lab.averaging.family import (
     EAMSGD,
+    AsyncEAMSGD,
     DiLoCo,
     Downpour,
     HierarchicalSMA,
@@ -53,6 +54,7 @@ __all__ = [
     "SMA",
     "SSGD",
     "Algorithm",
+    "AsyncEAMSGD",
     "DiLoCo",
     "Downpour",
     "HierarchicalSMA",
@@ -68,6 +70,7 @@ __all__ = [
     "algorithm_to_json",
     "alpha_bound",
     "alpha_limit",
+    "async_eamsgd_step",
     "check_fits",
     "diloco_step",
     "downpour_step",

@@ -92,6 +92,9 @@ _CHECKS: dict[str, Callable[[Any], object]] = {
     "local_momentum": lambda value: momentum("local_momentum", value),
     "sync_period": sync_period,
     "fetch_period": lambda value: whole("fetch_period", value, "1 fetches at every iteration, 2 at every other one"),
+    "exchange_period": lambda value: whole(
+        "exchange_period", value, "1 exchanges at every iteration, 2 at every other"
+    ),
     "devices": lambda value: whole("devices", value, "2 halves the learners between two simulated devices"),
     "outer_learning_rate": lambda value: positive("outer_learning_rate", value, "1 takes the learners' mean, 0.7 less"),
     "local_from_epoch": _epoch,

@@ -8,6 +8,7 @@ from crossbow_lab.averaging import _fields as fields
 from crossbow_lab.averaging.algorithms import EASGD, SMA, SSGD
 from crossbow_lab.averaging.family import (
     EAMSGD,
+    AsyncEAMSGD,
     DiLoCo,
     Downpour,
     HierarchicalSMA,
@@ -26,6 +27,7 @@ Algorithm: TypeAlias = (
     | SSGD
     | HierarchicalSMA
     | EAMSGD
+    | AsyncEAMSGD
     | LocalSGD
     | DiLoCo
     | PolyakRuppert
@@ -42,6 +44,7 @@ _NAMES: dict[type[Algorithm], str] = {
     SSGD: "S-SGD",
     HierarchicalSMA: "hierarchical SMA (simulated devices)",
     EAMSGD: "EAMSGD",
+    AsyncEAMSGD: "asynchronous EAMSGD (simulated)",
     LocalSGD: "local SGD",
     DiLoCo: "DiLoCo",
     PolyakRuppert: "Polyak-Ruppert",
@@ -143,7 +146,7 @@ def alpha_limit(algorithm: Algorithm, n_learners: int) -> float | None:
             return alpha_bound(n_learners, algorithm.momentum)
         case EASGD() | EAMSGD():
             return alpha_bound(n_learners, 0.0)
-        case KungFuSMA() | PolyakRuppert():
+        case KungFuSMA() | PolyakRuppert() | AsyncEAMSGD():
             return 1.0
         case _:
             return None
@@ -190,7 +193,9 @@ alpha, or at most 5 learners
             return _stable_alpha(algorithm, k)
         case PolyakRuppert(alpha=None):
             return 0.0 if k == 1 else 1.0 / k
-        case KungFuSMA() | PolyakRuppert():
+        case AsyncEAMSGD(alpha=None):
+            return 0.5 if k == 1 else 1.0 / k
+        case KungFuSMA() | PolyakRuppert() | AsyncEAMSGD():
             return 1.0 / k if algorithm.alpha is None else algorithm.alpha
         case _:
             return 0.0

@@ -136,3 +136,62 @@ def eamsgd_step(
         descend_ahead(w, g, v, local)
         w.sub_(difference, alpha=alpha)
         z.add_(total, alpha=alpha)
+
+
+@torch.no_grad()
+def async_eamsgd_step(
+    weights_kn: Tensor,
+    gradients_kn: Tensor,
+    centre_n: Tensor,
+    *,
+    learning_rate: float,
+    alpha: float,
+    n_before: int,
+    exchange_period: int,
+    local_velocity_kn: Tensor | None = None,
+    local_momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    scratch: Scratch | None = None,
+) -> None:
+    """Take one iteration of EAMSGD with simulated asynchrony, in place (Zhang et al., NIPS 2015, Algorithm 2).
+
+    As `eamsgd_step`, but with t = n_before only those learners j = 0, 1, ... exchange for which exchange_period
+    divides t + j, one after the other: c_j = α (w_j − δ v_j − z), and z = z + c_j before the next one.
+
+    Parameters
+    ----------
+    n_before : int
+        Iterations since the start or the last restart, at least 0.
+    exchange_period : int
+        At least 1.
+    alpha : float
+        α ≥ 0.
+    weights_kn, gradients_kn, centre_n, local_velocity_kn, learning_rate, local_momentum, weight_decay, scratch
+        As in `sma_step`.
+
+    Raises
+    ------
+    ConfigurationError
+        As in `sma_step`.
+
+    Examples
+    --------
+    >>> w, z = torch.tensor([[2.0], [4.0]]), torch.tensor([0.0])
+    >>> async_eamsgd_step(w, 0 * w, z, learning_rate=0.1, alpha=0.5, n_before=0, exchange_period=1)
+    >>> w.tolist(), z.tolist()
+    ([[1.0], [2.5]], [2.5])
+    """
+    checks.bank(weights_kn)
+    alpha = checks.rate("alpha", alpha)
+    t, period = checks.count("n_before", n_before), checks.count("exchange_period", exchange_period, least=1)
+    local = checks.local_sgd(learning_rate, local_momentum, weight_decay)
+    scratch = scratch_for(weights_kn, scratch)
+    for w, g, v, z, difference, _ in walk(weights_kn, gradients_kn, local_velocity_kn, centre_n, local, scratch):
+        difference.zero_()
+        for j in range(-t % period, len(w), period):
+            torch.sub(w[j], z, out=difference[j])
+            if v is not None:
+                difference[j].sub_(v[j], alpha=local.momentum)
+            z.add_(difference[j], alpha=alpha)
+        descend_ahead(w, g, v, local)
+        w.sub_(difference, alpha=alpha)

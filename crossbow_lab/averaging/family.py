@@ -96,6 +96,45 @@ class EAMSGD:
 
 
 @dataclass(frozen=True)
+class AsyncEAMSGD:
+    """EAMSGD with *simulated* asynchrony: learners exchange with z one after the other (Zhang et al., NIPS 2015).
+
+    As in `EAMSGD`, but in every iteration, the t-th since the start or restart (t = 0, 1, ...), only those learners
+    j = 0, 1, ... exchange for which exchange_period divides t + j, each with z as the one before left it::
+
+        c_j = α (x_j − z);  z = z + c_j
+
+    The paper's learners do so when they happen to be there; here the order is fixed, so runs repeat.
+
+    Parameters
+    ----------
+    alpha : float or None
+        α, from 0 to 1: each exchange is one learner's alone. None means 1/k, and 1/2 for k = 1. The paper's is 0.9/k.
+    local_momentum : float
+        δ, in [0, 1); with 0 this is asynchronous EA-SGD.
+    exchange_period : int
+        τ in iterations, at least 1.
+
+    Raises
+    ------
+    ConfigurationError
+        If a value is outside its legal range.
+
+    Examples
+    --------
+    >>> AsyncEAMSGD()
+    AsyncEAMSGD(alpha=None, local_momentum=0.9, exchange_period=4)
+    """
+
+    alpha: float | None = None
+    local_momentum: float = 0.9
+    exchange_period: int = 4
+
+    def __post_init__(self) -> None:
+        check_fields(self, alpha=share)
+
+
+@dataclass(frozen=True)
 class LocalSGD:
     """Local SGD (Stich, ICLR 2019), and post-local SGD (Lin et al., ICLR 2020).
 

@@ -16,6 +16,7 @@ from crossbow_lab.averaging.algorithms import EASGD, SMA, SSGD
 from crossbow_lab.averaging.catalogue import Algorithm, local_momentum, resolve_alpha, sync_period_at
 from crossbow_lab.averaging.family import (
     EAMSGD,
+    AsyncEAMSGD,
     DiLoCo,
     Downpour,
     HierarchicalSMA,
@@ -93,6 +94,28 @@ def eamsgd(
     v = delta * state.v - gamma * (g + lam * state.w)
     x = x + v - c
     return State(w=x + delta * v, z=z + c.sum(axis=0), z_prev=z, v=v, t=t)
+
+
+def async_eamsgd(
+    state: State, g: Array, *, gamma: float, alpha: float, delta: float, period: int, lam: float = 0.0
+) -> State:
+    """Return the state after one iteration of EAMSGD with learners in turn (Zhang et al., NIPS 2015, Algorithm 2).
+
+    Examples
+    --------
+    >>> state = State(w=np.array([[2.0], [4.0]]), z=np.zeros(1), z_prev=np.zeros(1), v=np.zeros((2, 1)))
+    >>> async_eamsgd(state, np.zeros((2, 1)), gamma=0.1, alpha=0.5, delta=0.9, period=1).z
+    array([2.5])
+    """
+    x, z = state.w - delta * state.v, state.z
+    v = delta * state.v - gamma * (g + lam * state.w)
+    new_x = x + v
+    for j in range(len(g)):
+        if (state.t + j) % period == 0:
+            c = alpha * (x[j] - z)
+            new_x[j] -= c
+            z = z + c
+    return State(w=new_x + delta * v, z=z, z_prev=state.z, v=v, t=state.t + 1)
 
 
 def local_sgd(state: State, g: Array, *, gamma: float, tau: int = 1, mu_l: float = 0.0, lam: float = 0.0) -> State:
@@ -241,6 +264,9 @@ def iterate(
         period = algorithm.fetch_period if isinstance(algorithm, Downpour) else 1
         return replace(state, inner=downpour(inner, g, period=period, **own))
     alpha, mu_l = resolve_alpha(algorithm, k), local_momentum(algorithm)
+    if isinstance(algorithm, AsyncEAMSGD):
+        turn: dict[str, Any] = {"period": algorithm.exchange_period, **own}
+        return replace(state, inner=async_eamsgd(inner, g, alpha=alpha, delta=mu_l, **turn))
     own |= {"tau": sync_period_at(algorithm, epoch)}
     if isinstance(algorithm, EAMSGD):
         return replace(state, inner=eamsgd(inner, g, alpha=alpha, delta=mu_l, **own))

@@ -8,9 +8,10 @@ from torch import Tensor
 from crossbow_lab.averaging._chunks import Scratch
 from crossbow_lab.averaging.algorithms import EASGD, SMA, SSGD
 from crossbow_lab.averaging.catalogue import Algorithm, local_momentum, resolve_alpha
-from crossbow_lab.averaging.elastic_rules import eamsgd_step, hierarchical_sma_step
+from crossbow_lab.averaging.elastic_rules import async_eamsgd_step, eamsgd_step, hierarchical_sma_step
 from crossbow_lab.averaging.family import (
     EAMSGD,
+    AsyncEAMSGD,
     DiLoCo,
     Downpour,
     HierarchicalSMA,
@@ -92,6 +93,9 @@ def synchronise(algorithm: Algorithm, rows: Rows, *, learning_rate: float, weigh
             easgd_step(w, g, z, alpha=alpha, **own)
         case EAMSGD():
             eamsgd_step(w, g, z, alpha=alpha, **own)
+        case AsyncEAMSGD():
+            turn: dict[str, Any] = {"n_before": n_before, "exchange_period": algorithm.exchange_period}
+            async_eamsgd_step(w, g, z, alpha=alpha, **turn, **own)
         case LocalSGD():
             local_sgd_step(w, g, z, **own)
         case DiLoCo():

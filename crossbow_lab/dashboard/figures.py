@@ -27,6 +27,7 @@ COLOURS = {
     "EA-SGD": "#009E73",
     "hierarchical SMA (simulated devices)": "#56B4E9",
     "EAMSGD": "#66C7A8",
+    "asynchronous EAMSGD (simulated)": "#E6D58A",
     "local SGD": "#F0B428",
     "DiLoCo": "#CC79A7",
     "Polyak-Ruppert": "#882255",

@@ -12,6 +12,7 @@ import ipywidgets
 from crossbow_lab.averaging import (
     ALGORITHMS,
     SSGD,
+    AsyncEAMSGD,
     KungFuSMA,
     PolyakRuppert,
     algorithm_name,
@@ -214,7 +215,11 @@ def _stable_range(setting: Setting) -> str:
     limit = alpha_limit(algorithm, setting.learners)
     if limit is None:
         return f"{algorithm_name(algorithm)} corrects nothing"
-    reach = "0 ≤ α ≤ 1" if isinstance(algorithm, KungFuSMA | PolyakRuppert) else f"stable: 0 < α < {limit:.3f}"
+    reach = (
+        "0 ≤ α ≤ 1"
+        if isinstance(algorithm, KungFuSMA | PolyakRuppert | AsyncEAMSGD)
+        else f"stable: 0 < α < {limit:.3f}"
+    )
     return f"{reach}; now {resolve_alpha(algorithm, setting.learners):.4g}"
 
 

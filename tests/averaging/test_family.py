@@ -15,6 +15,7 @@ from crossbow_lab.averaging import (
     SMA,
     SSGD,
     Algorithm,
+    AsyncEAMSGD,
     DiLoCo,
     Downpour,
     HierarchicalSMA,
@@ -46,6 +47,7 @@ restarts = st.sampled_from(["on_lr_change", "copy_on_lr_change", "never"])
 algorithms = st.one_of(
     st.builds(HierarchicalSMA, counts, alphas, fractions, fractions, counts, restarts),
     st.builds(EAMSGD, alphas, fractions, counts),
+    st.builds(AsyncEAMSGD, shares, fractions, counts),
     st.builds(LocalSGD, fractions, counts, st.floats(0.0, 100.0)),
     st.builds(DiLoCo, positive, fractions, fractions, counts),
     st.builds(PolyakRuppert, shares, fractions, counts, restarts),
@@ -67,10 +69,10 @@ def test_every_algorithm_works_by_its_name_alone() -> None:
     made = [algorithm_from_json({"name": name}) for name in ALGORITHMS]
 
     assert [type(algorithm).__name__ for algorithm in made] == list(ALGORITHMS)
-    assert len({algorithm_name(algorithm) for algorithm in made}) == len(ALGORITHMS) == 12
+    assert len({algorithm_name(algorithm) for algorithm in made}) == len(ALGORITHMS) == 13
 
 
-@pytest.mark.parametrize("algorithm", [HierarchicalSMA(), Downpour(), Hogwild()])
+@pytest.mark.parametrize("algorithm", [HierarchicalSMA(), AsyncEAMSGD(), Downpour(), Hogwild()])
 def test_what_is_simulated_says_so_in_its_name(algorithm: Algorithm) -> None:
     """Wherever a plot or table names it."""
     assert "simulated" in algorithm_name(algorithm)
@@ -95,6 +97,8 @@ def test_ssgd_refuses_what_contradicts_it(options: dict[str, Any], words: str) -
         (HierarchicalSMA, {"devices": 0}, r"^devices is 0; .* at least 1: 2 halves"),
         (HierarchicalSMA, {"restart": "no"}, r"^restart is 'no'; .*Known: copy_on_lr_change, never, on_lr_change"),
         (EAMSGD, {"local_momentum": 1}, r"^local_momentum is 1; .* not including, 1"),
+        (AsyncEAMSGD, {"alpha": 2}, r"^alpha is 2; .* from 0 to 1"),
+        (AsyncEAMSGD, {"exchange_period": 0}, r"^exchange_period is 0; .* 1 exchanges at every iteration"),
         (LocalSGD, {"sync_period": 0}, r"^sync_period is 0; .* at least 1"),
         (LocalSGD, {"local_from_epoch": -1}, r"^local_from_epoch is -1; .* of at least 0, in epochs"),
         (LocalSGD, {"local_from_epoch": math.nan}, r"^local_from_epoch is nan"),
@@ -121,7 +125,7 @@ def test_it_refuses_values_outside_their_range(kind: Any, options: dict[str, Any
 @given(st.integers(2, 1000), fractions)
 def test_alpha_is_that_of_its_kin(k: int, mu: float) -> None:
     """Hierarchical SMA has SMA's, EAMSGD has EA-SGD's; None means 1/k for all that have one."""
-    for algorithm in (HierarchicalSMA(momentum=mu), EAMSGD(), PolyakRuppert(), KungFuSMA()):
+    for algorithm in (HierarchicalSMA(momentum=mu), EAMSGD(), AsyncEAMSGD(), PolyakRuppert(), KungFuSMA()):
         assert resolve_alpha(algorithm, k) == 1 / k
     assert alpha_limit(HierarchicalSMA(momentum=mu), k) == alpha_bound(k, mu) == alpha_limit(SMA(momentum=mu), k)
     assert alpha_limit(EAMSGD(), k) == alpha_bound(k, 0.0) == alpha_limit(EASGD(), k)
@@ -129,9 +133,9 @@ def test_alpha_is_that_of_its_kin(k: int, mu: float) -> None:
 
 def test_alpha_of_one_learner() -> None:
     """1/2 where z is trained, no pull where z only watches, and the mean of one is itself."""
-    found = [resolve_alpha(algorithm, 1) for algorithm in (HierarchicalSMA(), EAMSGD(), PolyakRuppert(), KungFuSMA())]
+    several = (HierarchicalSMA(), EAMSGD(), AsyncEAMSGD(), PolyakRuppert(), KungFuSMA())
 
-    assert found == [0.5, 0.5, 0.0, 1.0]
+    assert [resolve_alpha(algorithm, 1) for algorithm in several] == [0.5, 0.5, 0.5, 0.0, 1.0]
 
 
 @pytest.mark.parametrize("algorithm", [HierarchicalSMA(alpha=0.5), EAMSGD(alpha=0.3)])
@@ -168,7 +172,7 @@ def test_local_momentum_is_zero_where_there_is_none() -> None:
     """So that nothing keeps velocities for it."""
     found = {name: local_momentum(kind()) for name, kind in ALGORITHMS.items()}
 
-    assert {name for name, value in found.items() if value} == {"EAMSGD"}
+    assert {name for name, value in found.items() if value} == {"EAMSGD", "AsyncEAMSGD"}
 
 
 def test_code_mode_is_sma_with_local_momentum_and_restarts_that_keep_it() -> None:

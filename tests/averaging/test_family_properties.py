@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from crossbow_lab.averaging import (
+    async_eamsgd_step,
     diloco_step,
     downpour_step,
     eamsgd_step,
@@ -111,6 +112,36 @@ def test_eamsgd_gives_z_what_it_takes_from_learners(k: int, seed: int, alpha: fl
     before = (w - delta * v).sum(0) + z
     eamsgd_step(w, g, z, learning_rate=0.1, alpha=alpha, local_velocity_kn=v, local_momentum=delta)
     close((w - delta * v).sum(0) + z, before + v.sum(0))
+
+
+@given(learners, st.integers(1, 6), seeds, st.floats(0.0, 1.0))
+@quick
+def test_asynchronous_learners_exchange_once_in_every_period(k: int, period: int, seed: int, alpha: float) -> None:
+    """Without gradients each gives up alpha of what then divides it from z, in turn, and z gets all of it."""
+    w, g, z, _ = draw(k, seed)
+    expected, centre = w.clone(), z.clone()
+    for t in range(period):
+        async_eamsgd_step(w, 0 * g, z, learning_rate=0.1, alpha=alpha, n_before=t, exchange_period=period)
+        for j in [j for j in range(k) if (t + j) % period == 0]:
+            gift = alpha * (expected[j] - centre)
+            expected[j] -= gift
+            centre += gift
+        close(z, centre)
+    close(w, expected)
+    close(w.sum(0) + z, draw(k, seed)[0].sum(0) + draw(k, seed)[2])
+
+
+@given(seeds, st.floats(0.0, 1.0), momenta)
+@quick
+def test_one_asynchronous_learner_is_synchronous(seed: int, alpha: float, delta: float) -> None:
+    """There is nobody to wait for."""
+    (w, g, z, _), (w_sync, _, z_sync, _) = draw(1, seed), draw(1, seed)
+    v, v_sync = g.clone(), g.clone()
+    options: dict[str, Any] = {"learning_rate": 0.1, "alpha": alpha, "local_momentum": delta, "weight_decay": 0.01}
+    async_eamsgd_step(w, g, z, n_before=5, exchange_period=1, local_velocity_kn=v, **options)
+    eamsgd_step(w_sync, g, z_sync, local_velocity_kn=v_sync, **options)
+    assert torch.equal(w, w_sync)
+    assert torch.equal(z, z_sync)
 
 
 @given(learners, seeds)
@@ -278,6 +309,7 @@ def test_one_hogwild_learner_is_plain_sgd(seed: int) -> None:
             "fetch_period is 0; it must be a whole number of at least 1",
         ),
         (kungfu_sma_step, {"alpha": -0.1}, "alpha is -0.1"),
+        (async_eamsgd_step, {"alpha": 0.1, "n_before": 0, "exchange_period": 0}, "exchange_period is 0"),
         (local_sgd_step, {"local_momentum": 0.5}, "there is no local_velocity_kn"),
     ],
 )
@@ -293,6 +325,7 @@ def test_options_outside_their_range_are_refused(step: Any, options: dict[str, A
     ("step", "options"),
     [
         (eamsgd_step, {"alpha": 0.1}),
+        (async_eamsgd_step, {"alpha": 0.1, "n_before": 0, "exchange_period": 2}),
         (local_sgd_step, {}),
         (polyak_ruppert_step, {"alpha": 0.1, "n_before": 0}),
         (kungfu_sma_step, {"alpha": 0.1}),

@@ -13,6 +13,7 @@ from torch import Tensor
 from crossbow_lab.averaging import (
     EAMSGD,
     Algorithm,
+    AsyncEAMSGD,
     DiLoCo,
     Downpour,
     HierarchicalSMA,
@@ -38,6 +39,7 @@ FAMILY: list[Algorithm] = [
     HierarchicalSMA(devices=2, local_momentum=0.5),
     EAMSGD(),
     EAMSGD(local_momentum=0.0),
+    AsyncEAMSGD(exchange_period=3),
     LocalSGD(sync_period=1),
     LocalSGD(local_momentum=0.9, sync_period=3),
     DiLoCo(sync_period=2, local_momentum=0.5),

@@ -17,6 +17,7 @@ from crossbow_lab.averaging import (
     SMA,
     SSGD,
     Algorithm,
+    AsyncEAMSGD,
     DiLoCo,
     Downpour,
     HierarchicalSMA,
@@ -35,6 +36,7 @@ from crossbow_lab.session import Recipe, Session
 FAMILY: list[Algorithm] = [
     HierarchicalSMA(devices=2, local_momentum=0.5),
     EAMSGD(sync_period=2),
+    AsyncEAMSGD(exchange_period=2),
     LocalSGD(sync_period=4, local_momentum=0.5),
     LocalSGD(sync_period=3, local_from_epoch=3),
     DiLoCo(sync_period=3, local_momentum=0.3),
