@@ -13,7 +13,24 @@ _HOMES = {
     "SMA": "averaging",
     "EASGD": "averaging",
     "SSGD": "averaging",
+    "HierarchicalSMA": "averaging",
+    "EAMSGD": "averaging",
+    "AsyncEAMSGD": "averaging",
+    "LocalSGD": "averaging",
+    "DiLoCo": "averaging",
+    "PolyakRuppert": "averaging",
+    "KungFuSMA": "averaging",
+    "PairAveraging": "averaging",
+    "Downpour": "averaging",
+    "Hogwild": "averaging",
     "Accuracy": "session",
+    "InverseDecay": "session",
+    "ExponentialDecay": "session",
+    "StepDecay": "session",
+    "MultiStepDecay": "session",
+    "Cyclic": "session",
+    "Cosine": "session",
+    "OneCycle": "session",
     "Recipe": "session",
     "Run": "runs",
     "Session": "session",
@@ -27,13 +44,30 @@ _HOMES = {
 _PARTS = ("averaging", "kernels", "learners", "workloads", "session", "dashboard", "landscape", "runs", "errors")
 
 __all__ = [
+    "EAMSGD",
     "EASGD",
     "SMA",
     "SSGD",
     "Accuracy",
+    "AsyncEAMSGD",
+    "Cosine",
+    "Cyclic",
+    "DiLoCo",
+    "Downpour",
+    "ExponentialDecay",
+    "HierarchicalSMA",
+    "Hogwild",
+    "InverseDecay",
+    "KungFuSMA",
+    "LocalSGD",
+    "MultiStepDecay",
+    "OneCycle",
+    "PairAveraging",
+    "PolyakRuppert",
     "Recipe",
     "Run",
     "Session",
+    "StepDecay",
     "averaging",
     "compare",
     "dashboard",
@@ -52,10 +86,35 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from crossbow_lab.averaging import EASGD, SMA, SSGD
+    from crossbow_lab.averaging import (
+        EAMSGD,
+        EASGD,
+        SMA,
+        SSGD,
+        AsyncEAMSGD,
+        DiLoCo,
+        Downpour,
+        HierarchicalSMA,
+        Hogwild,
+        KungFuSMA,
+        LocalSGD,
+        PairAveraging,
+        PolyakRuppert,
+    )
     from crossbow_lab.dashboard import replay
     from crossbow_lab.runs import Run, compare, load_run, record, run_notebook, sweep
-    from crossbow_lab.session import Accuracy, Recipe, Session
+    from crossbow_lab.session import (
+        Accuracy,
+        Cosine,
+        Cyclic,
+        ExponentialDecay,
+        InverseDecay,
+        MultiStepDecay,
+        OneCycle,
+        Recipe,
+        Session,
+        StepDecay,
+    )
 
 
 def __getattr__(name: str) -> Any:

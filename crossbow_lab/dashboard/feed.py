@@ -211,6 +211,9 @@ def _algorithm_in_words(name: str, arguments: str) -> str:
     """Say an algorithm in words."""
     standard = ALGORITHMS[name]()
     symbols = {"alpha": "α", "momentum": "μ", "local_momentum": "local momentum", "sync_period": "τ"}
+    symbols |= {"outer_learning_rate": "η", "devices": "simulated devices", "fetch_period": "fetch period"}
+    symbols |= {"exchange_period": "exchange period"}
+    symbols |= {"local_from_epoch": "local from epoch"}
     given = dict(part.split("=", 1) for part in arguments.split(", ") if part)
     usual = {field.name: repr(getattr(standard, field.name)) for field in dataclasses.fields(standard)}
     others = [f"{symbols[key]} {value}" for key, value in given.items() if key in symbols and value != usual[key]]

@@ -3,6 +3,15 @@
 from crossbow_lab.session.history import Event, LearnerRow, Row
 from crossbow_lab.session.limits import Accuracy, TimeToAccuracy
 from crossbow_lab.session.observer import Snapshot
+from crossbow_lab.session.policies import (
+    Cosine,
+    Cyclic,
+    ExponentialDecay,
+    InverseDecay,
+    MultiStepDecay,
+    OneCycle,
+    StepDecay,
+)
 from crossbow_lab.session.recipe import Recipe
 from crossbow_lab.session.session import Session
 from crossbow_lab.session.setting import Adjustment
@@ -10,11 +19,18 @@ from crossbow_lab.session.setting import Adjustment
 __all__ = [
     "Accuracy",
     "Adjustment",
+    "Cosine",
+    "Cyclic",
     "Event",
+    "ExponentialDecay",
+    "InverseDecay",
     "LearnerRow",
+    "MultiStepDecay",
+    "OneCycle",
     "Recipe",
     "Row",
     "Session",
     "Snapshot",
+    "StepDecay",
     "TimeToAccuracy",
 ]

@@ -20,6 +20,7 @@ from crossbow_lab.session.history import Record, next_folder, time_to_accuracy
 from crossbow_lab.session.limits import Accuracy, TimeToAccuracy
 from crossbow_lab.session.observer import Snapshot
 from crossbow_lab.session.opening import get_ready, read_arguments, rebuild_from
+from crossbow_lab.session.policies import Policy
 from crossbow_lab.session.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -41,13 +42,12 @@ class Session:
     dataset : str or data
         A name ("digits", "mnist", "fashion-mnist", "cifar-10", "cifar-100"), ``(inputs, targets)``, or
         ``(train, test)`` of such pairs or of map-style torch Datasets.
-    algorithm : SMA | EASGD | SSGD; by default ``SMA()``
+    algorithm : ``SMA()`` by default, or another of `crossbow_lab.averaging.ALGORITHMS`
     learners : k >= 1, model replicas on the device; by default 4
     batch_size : b >= 1, samples per learner per iteration; by default 16. S-SGD takes batches of learners x batch_size
-    learning_rate : greater than 0; by default 0.05
-    seed : int >= 0; by default 0
-    learning_rate_steps : tuple of (epoch, learning rate)
-        From that epoch on, that rate; SMA restarts averaging at each. By default none.
+    learning_rate, seed : greater than 0, and an int >= 0; by default 0.05 and 0
+    learning_rate_steps : ((epoch, rate), ...), from that epoch on that rate; SMA restarts at each. By default none
+    learning_rate_policy : such as ``cb.Cosine(length=10)`` in epochs, a factor of learning_rate; by default None
     weight_decay : float >= 0; by default 0
     loss : "cross_entropy", "mse", or a function of (output, target) that returns one number; by default the first
     executor : "auto", "loop", "fused", or on CUDA "streams"
@@ -63,8 +63,7 @@ class Session:
     folder : where history, events and recipe are written as they happen; None: memory only
         A new one, or one without a session's record.
     own_model : nn.Module or function, only with a Recipe whose model has no name
-    allow_imports : bool
-        Whether a Recipe may name code to import.
+    allow_imports : whether a Recipe may name code to import
 
     Raises
     ------
@@ -91,6 +90,7 @@ class Session:
         seed: int | None = None,
         *,
         learning_rate_steps: tuple[tuple[float, float], ...] | None = None,
+        learning_rate_policy: Policy | None = None,
         weight_decay: float | None = None,
         loss: str | Callable[..., Any] | None = None,
         executor: str | None = None,

@@ -11,7 +11,18 @@ import torch
 from emulated import Emulator
 from torch import Tensor, nn
 
-from crossbow_lab.averaging import EASGD, SMA, SSGD
+from crossbow_lab.averaging import (
+    EAMSGD,
+    EASGD,
+    SMA,
+    SSGD,
+    DiLoCo,
+    Hogwild,
+    LocalSGD,
+    PairAveraging,
+    PolyakRuppert,
+    algorithm_name,
+)
 from crossbow_lab.errors import ConfigurationError, ExecutorError
 from crossbow_lab.learners import Batches, Work, admit, make_bank
 from crossbow_lab.learners.graph import OnlyCapturable
@@ -22,6 +33,7 @@ from crossbow_lab.learners.update import Rule, rehearse, split_update
 from crossbow_lab.session import Recipe, Session, device_iterations
 from crossbow_lab.session.build import Own, build
 from crossbow_lab.session.device_iterations import AT_ONCE, DeviceIterations
+from crossbow_lab.session.policies import Cyclic, StepDecay
 from crossbow_lab.session.trainer import Trainer
 from crossbow_lab.workloads import ArraySplit, Augmentation, DataSet, DatasetSplit
 
@@ -105,6 +117,54 @@ def test_kernels_train_what_torch_trains(emulated: Emulator, executor: str, algo
         found += losses.clone()
         expected += [host.step()[0].clone() for _ in range(len(losses))]
     torch.testing.assert_close(torch.stack(found), torch.stack(expected), rtol=1e-11, atol=1e-12)
+    assert_same_training(host, device)
+
+
+@pytest.mark.parametrize("executor", ["loop", "fused", "streams"])
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        EAMSGD(sync_period=2),
+        LocalSGD(sync_period=3, local_momentum=0.5),
+        LocalSGD(sync_period=10, local_from_epoch=0.9),
+        DiLoCo(sync_period=4),
+        PolyakRuppert(),
+        PairAveraging(),
+        Hogwild(),
+    ],
+    ids=repr,
+)
+def test_algorithms_without_a_kernel_train_on_torchs_operators(
+    emulated: Emulator, executor: str, algorithm: Any
+) -> None:
+    """The passes are a program, the update follows it; the learners' own steps in between are the kernel's."""
+    data = small_images()
+    host = trainer_of(data, on_kernels=False, algorithm=algorithm, weight_decay=0.01, learning_rate=0.02)
+    device = trainer_of(data, on_kernels=True, algorithm=algorithm, weight_decay=0.01, learning_rate=0.02)
+    device.adjust({"executor": executor})
+    notices = [notice for notice in device.iterations.notices if "no kernel" in notice]
+    assert [notice.split(" has ")[0] for notice in notices] == [algorithm_name(algorithm)]
+    for most in (1, 3, 8, 20):
+        done = device.step(most).shape[0]
+        for _ in range(done):
+            host.step()
+    assert_same_training(host, device)
+    device.adjust({"algorithm": SMA()})
+    host.adjust({"algorithm": SMA()})
+    for trainer in (host, device):
+        trainer.step()
+    assert_same_training(host, device)
+
+
+@pytest.mark.parametrize("policy", [Cyclic(period=1.0, peak=3.0), StepDecay(every=5, unit="iterations")], ids=repr)
+def test_policies_are_followed_in_bursts(emulated: Emulator, policy: Any) -> None:
+    """No burst runs past a change of the rate."""
+    data = small_images()
+    host, device = (trainer_of(data, on_kernels=on, learning_rate_policy=policy) for on in (False, True))
+    for trainer in (host, device):
+        while trainer.progress.iteration < 24:
+            trainer.step(24 - trainer.progress.iteration)
+            trainer.follow_schedule()
     assert_same_training(host, device)
 
 
