@@ -14,6 +14,8 @@ _HOMES = {
     "EASGD": "averaging",
     "SSGD": "averaging",
     "Accuracy": "session",
+    "GoodputRule": "tuning",
+    "PaperRule": "tuning",
     "Recipe": "session",
     "Run": "runs",
     "Session": "session",
@@ -22,13 +24,26 @@ _HOMES = {
     "replay": "dashboard",
     "run_notebook": "runs",
 }
-_PARTS = ("averaging", "kernels", "learners", "workloads", "session", "dashboard", "landscape", "runs", "errors")
+_PARTS = (
+    "averaging",
+    "kernels",
+    "learners",
+    "workloads",
+    "session",
+    "dashboard",
+    "landscape",
+    "runs",
+    "errors",
+    "tuning",
+)
 
 __all__ = [
     "EASGD",
     "SMA",
     "SSGD",
     "Accuracy",
+    "GoodputRule",
+    "PaperRule",
     "Recipe",
     "Run",
     "Session",
@@ -44,6 +59,7 @@ __all__ = [
     "run_notebook",
     "runs",
     "session",
+    "tuning",
     "workloads",
 ]
 
@@ -52,6 +68,7 @@ if TYPE_CHECKING:
     from crossbow_lab.dashboard import replay
     from crossbow_lab.runs import Run, load_run, record, run_notebook
     from crossbow_lab.session import Accuracy, Recipe, Session
+    from crossbow_lab.tuning import GoodputRule, PaperRule
 
 
 def __getattr__(name: str) -> Any:

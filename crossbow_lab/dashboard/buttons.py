@@ -7,6 +7,7 @@ from pathlib import Path
 import ipywidgets
 
 from crossbow_lab.dashboard.actions import Actions
+from crossbow_lab.dashboard.control import put
 from crossbow_lab.dashboard.recipe_button import RecipeButton
 from crossbow_lab.dashboard.recorded import save
 from crossbow_lab.session import Session
@@ -19,6 +20,7 @@ _FITS = {
     "step10": ("ready", "paused", "finished", "stopped"),
     "stop": ("running", "paused"),
     "restart": ("ready", "running", "paused", "finished", "stopped"),
+    "tune": ("ready", "running", "paused", "finished", "stopped"),
     "reset": ("ready", "running", "paused", "finished", "stopped", "failed"),
     "checkpoint": ("ready", "running", "paused", "finished", "stopped"),
     "save": ("ready", "running", "paused", "finished", "stopped", "failed"),
@@ -60,6 +62,9 @@ class Buttons:
             "step10": button("step10", "step ×10", "Train ten iterations, then pause"),
             "stop": button("stop", "stop", "Stop, and evaluate the central average model"),
             "restart": button("restart", "restart averaging", "Set all learners to z and clear all momentum"),
+            "tune": button(
+                "tune", "auto-tune", "Find the number of learners with the most throughput; again: stop that"
+            ),
             "reset": button("reset", "reset", "Begin again with the same seed, adjustments dropped"),
             "checkpoint": button("checkpoint", "checkpoint", "Write all that is needed to go on another day"),
             "save": button("save", "save run", "Write history, events and recipe, for cb.replay(folder)"),
@@ -69,8 +74,9 @@ class Buttons:
             self._buttons[name].on_click(action)
         self.box = ipywidgets.HBox([*self._buttons.values(), self.recipe, *beside]).add_class("cb-buttons")
 
-    def show(self, state: str) -> None:
-        """Make pale what makes no sense in this state."""
+    def show(self, state: str, tuner: str) -> None:
+        """Make pale what makes no sense in this state, and say on its button what the auto-tuner does."""
+        put(self._buttons["tune"], "description", f"auto-tune: {tuner}" if tuner else "auto-tune")
         if state != self._shown:
             self._shown = state
             for name, button in self._buttons.items():
@@ -92,6 +98,7 @@ class Buttons:
             "pause": at_once(lambda: session.pause()),
             "resume": at_once(lambda: session.resume()),
             "restart": at_once(lambda: session.restart_averaging()),
+            "tune": at_once(self._tune),
             "step": later("one iteration", lambda: self._step(1)),
             "step10": later("ten iterations", lambda: self._step(10)),
             "stop": later("stopping", self._stop),
@@ -99,6 +106,14 @@ class Buttons:
             "checkpoint": later("writing a checkpoint", self._checkpoint),
             "save": later("saving", self._save),
         }
+
+    def _tune(self) -> None:
+        """Let the auto-tuner search, or end its search."""
+        tuner = self._session.auto_tuner
+        if tuner.status:
+            tuner.stop()
+        else:
+            tuner.start()
 
     def _step(self, n: int) -> str:
         """Train a few iterations."""

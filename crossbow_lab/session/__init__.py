@@ -1,5 +1,6 @@
 """The session: a recipe being trained, adjusted while it trains, and recorded so that it can be replayed."""
 
+from crossbow_lab.session.auto_tuner import AutoTuner
 from crossbow_lab.session.history import Event, LearnerRow, Row
 from crossbow_lab.session.limits import Accuracy, TimeToAccuracy
 from crossbow_lab.session.observer import Snapshot
@@ -10,6 +11,7 @@ from crossbow_lab.session.setting import Adjustment
 __all__ = [
     "Accuracy",
     "Adjustment",
+    "AutoTuner",
     "Event",
     "LearnerRow",
     "Recipe",

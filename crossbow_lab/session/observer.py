@@ -41,6 +41,7 @@ class Snapshot:
     has_accuracy : whether evaluations find a test accuracy.
     limits : where training stops, or stopped the last time.
     requested : changes asked for that no iteration boundary has taken yet.
+    tuner : what the auto-tuner does, as `AutoTuner.status`; empty while it is off.
     error : why the session failed; None otherwise.
     """
 
@@ -65,6 +66,7 @@ class Snapshot:
     has_accuracy: bool
     limits: Limits = field(default_factory=Limits)
     requested: tuple[tuple[str, object], ...] = ()
+    tuner: str = ""
     error: str | None = None
 
 
@@ -85,6 +87,7 @@ class Observer:
     state : the session's state at present.
     clock, evaluation_clock : training time, and time spent in evaluations.
     next_evaluation : the position in the stream of samples at which z is evaluated next.
+    noise_scale : gradient noise scale, in samples; NaN while nobody measures it.
     """
 
     def __init__(self, trainer: Trainer, record: Record, memory: Memory | None) -> None:
@@ -99,6 +102,7 @@ class Observer:
         self._distances: tuple[float, ...] = ()
         self._test_accuracy = record.rows.entries[-1].test_accuracy if record.rows.entries else math.nan
         self._next_look_s = 0.0
+        self.noise_scale = math.nan
         self.next_evaluation = self._evaluation_after(trainer.progress.position)
         self.snapshot = self._snapshot()
 

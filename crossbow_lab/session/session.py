@@ -15,6 +15,7 @@ from torch import nn
 
 from crossbow_lab.averaging import Algorithm
 from crossbow_lab.errors import ConfigurationError
+from crossbow_lab.session.auto_tuner import AutoTuner
 from crossbow_lab.session.build import Built, Own, build, rebuild
 from crossbow_lab.session.checkpoint import Checkpoint
 from crossbow_lab.session.driver import Driver
@@ -147,12 +148,8 @@ class Session:
         until : target accuracy. Alone it is no bound: give another limit beside it.
         progress : print a line at most every two seconds.
 
-        Raises
-        ------
-        ConfigurationError
-            If there is nothing to say when to end, or the session is training already.
-        DivergedError
-            If a loss stops being finite; everything recorded until then is kept.
+        Raises ConfigurationError if there is nothing to say when to end, or the session is training already; and
+        DivergedError if a loss stops being finite: everything recorded until then is kept.
         """
         self._driver.run("run", progress=progress, epochs=epochs, iterations=iterations, seconds=seconds, until=until)
         return self
@@ -224,10 +221,7 @@ class Session:
         learners, batch_size, learning_rate, sync_period, algorithm, executor
             Any of them. Changes given together take effect together, and become one adjustment of the recipe.
 
-        Raises
-        ------
-        ConfigurationError
-            If a value can't be; nothing changes then.
+        Raises ConfigurationError if a value can't be; nothing changes then.
         """
         self._requests.ask(changes)
 
@@ -235,17 +229,17 @@ class Session:
         """Set all learners to z and clear all momentum, before the next iteration."""
         self.adjust(restart=True)
 
+    @property
+    def auto_tuner(self) -> AutoTuner:
+        """Chooses the number of learners while it trains: ``session.auto_tuner.start()``."""
+        return AutoTuner(self._loop.tuner, self._driver)
+
     def reset(self) -> "Session":
         """Begin again: the same recipe and seed from the start, without the adjustments made since.
 
         Stops training first. The record goes on in a new folder beside the first, ``folder-2``, ``folder-3`` and so
-        on; the old one stays as it is.
-
-        Raises
-        ------
-        ConfigurationError
-            If the session is closed, its initial weights are gone (it was restored with a model of your own), or
-            there is no memory for new learners beside the old.
+        on; the old one stays as it is. Raises ConfigurationError if the session is closed, its initial weights are
+        gone (it was restored with a model of your own), or there is no memory for new learners beside the old.
         """
         with self._resetting:
             if self._driver.is_closed:
@@ -270,7 +264,8 @@ class Session:
         loop, requests = self._loop, self._requests
         requested = requests.pending  # first: what is taken meanwhile is then in the setting, or still in here
         now = loop.observer.snapshot
-        return replace(now, state=loop.state, limits=loop.limits, requested=requested, error=loop.error)
+        state, tuner = loop.state, loop.tuner.status
+        return replace(now, state=state, limits=loop.limits, requested=requested, tuner=tuner, error=loop.error)
 
     @property
     def error(self) -> str | None:
@@ -299,7 +294,7 @@ class Session:
 
     @property
     def events(self) -> pd.DataFrame:
-        """What happened when: adjustments, restarts, the executor's choice, checkpoints, failures."""
+        """What happened when: adjustments, restarts, decisions of executor and auto-tuner, checkpoints, failures."""
         return self._loop.record.events.frame()
 
     @property
@@ -367,10 +362,7 @@ class Session:
             matter, but for those that aren't trained.
         data_dir, folder, allow_imports : as in `Session`; the folder gets the whole record.
 
-        Raises
-        ------
-        CheckpointError
-            If the file is damaged, cut short, or written by a newer version.
+        Raises CheckpointError if the file is damaged, cut short, or written by a newer version.
         """
         own = Own(own_model, dataset, loss, None if data_dir is None else str(data_dir), allow_imports)
         built, past = rebuild_from(Path(path), own)
