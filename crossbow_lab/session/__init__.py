@@ -1,8 +1,10 @@
 """The session: a recipe being trained, adjusted while it trains, and recorded so that it can be replayed."""
 
 from crossbow_lab.session.auto_tuner import AutoTuner
+from crossbow_lab.session.gradient_noise import GradientNoise
 from crossbow_lab.session.history import Event, LearnerRow, Row
 from crossbow_lab.session.limits import Accuracy, TimeToAccuracy
+from crossbow_lab.session.noise_meter import NoiseReading
 from crossbow_lab.session.observer import Snapshot
 from crossbow_lab.session.recipe import Recipe
 from crossbow_lab.session.session import Session
@@ -13,7 +15,9 @@ __all__ = [
     "Adjustment",
     "AutoTuner",
     "Event",
+    "GradientNoise",
     "LearnerRow",
+    "NoiseReading",
     "Recipe",
     "Row",
     "Session",

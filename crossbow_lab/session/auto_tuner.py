@@ -49,7 +49,8 @@ class AutoTuner:
         Parameters
         ----------
         rule : PaperRule, GoodputRule, "paper" or "goodput"
-            The names stand for the rules with their defaults.
+            The names stand for the rules with their defaults. The second needs the gradient noise scale: it has the
+            learners' measured where `Session.gradient_noise` is off, and uses a probe's where there is one.
         window : how long each number of learners is measured; None: the defaults of `crossbow_lab.tuning.Window`.
         most : most learners to try; None: all that the bank holds and the data feed. What turns out not to fit is the
             bound from then on.

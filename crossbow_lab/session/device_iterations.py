@@ -12,6 +12,7 @@ from crossbow_lab.averaging import EASGD, SMA, SSGD, resolve_alpha, squared_dist
 from crossbow_lab.errors import ConfigurationError, ExecutorError
 from crossbow_lab.kernels.averaging import make_scalars, square_sums, write_scalars
 from crossbow_lab.learners import Batches, Choice, Work, one_device
+from crossbow_lab.learners.gradients import gradient_squares
 from crossbow_lab.learners.program import MOST_LANES, Program, Task, make_learning, make_program
 from crossbow_lab.learners.resident import Supply
 from crossbow_lab.learners.update import Rule
@@ -98,6 +99,13 @@ class DeviceIterations:
         if is_recent_enough and last is not None and last.partials is not None and last.losses.shape[1] == replicas:
             return square_sums(last.partials)[:replicas].sqrt()
         return squared_distances(bank.weights[:replicas], bank.centre).sqrt()
+
+    def gradient_squares(self, setting: Setting, *, out: Tensor, total_n: Tensor) -> Tensor:
+        """Finish what the last update has measured, or compute them from the bank."""
+        last, replicas = self._last, setting.replicas
+        if last is not None and last.partials is not None and last.losses.shape[1] == replicas:
+            return square_sums(last.partials)[replicas:]
+        return gradient_squares(self._task.work.bank.gradients[:replicas], out=out, total_n=total_n)
 
     def _program(self, setting: Setting, position: int, iteration: int, *, synchronises: bool, most: int) -> Program:
         """Return the program for what comes next, made or found among the last few."""

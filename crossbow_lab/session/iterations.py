@@ -19,6 +19,7 @@ from crossbow_lab.averaging import (
     ssgd_step,
 )
 from crossbow_lab.learners import Batches, Choice, Step, Work, choose, make_step
+from crossbow_lab.learners.gradients import gradient_squares
 from crossbow_lab.session.setting import Setting
 
 _KEPT_STEPS = 6
@@ -66,6 +67,14 @@ class Iterations(Protocol):
         ----------
         is_recent_enough : whether the distances before the last iteration's update will do, which cost next to
             nothing where the update's kernel has measured them.
+        """
+
+    def gradient_squares(self, setting: Setting, *, out: Tensor, total_n: Tensor) -> Tensor:
+        """Return ‖g_j‖² of every replica in the last iteration, and ‖Σ_j g_j‖² behind them; never waits.
+
+        Parameters
+        ----------
+        out, total_n : as in `crossbow_lab.learners.gradients.gradient_squares`; may be left alone.
         """
 
 
@@ -120,6 +129,10 @@ class HostIterations:
         del is_recent_enough
         rows = self._work.bank.weights[: setting.replicas]
         return squared_distances(rows, self._work.bank.centre, scratch=self._scratch_for(rows)).sqrt()
+
+    def gradient_squares(self, setting: Setting, *, out: Tensor, total_n: Tensor) -> Tensor:
+        """Compute them from the bank."""
+        return gradient_squares(self._work.bank.gradients[: setting.replicas], out=out, total_n=total_n)
 
     def _step_for(self, setting: Setting, inputs: Tensor, targets: Tensor) -> Step:
         """Return the executor's step for a setting, made or found among the last few."""

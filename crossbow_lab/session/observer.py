@@ -14,6 +14,7 @@ from crossbow_lab.session.fetch import Fetch
 from crossbow_lab.session.history import Event, LearnerRow, Record, Row, time_to_accuracy
 from crossbow_lab.session.instruments import REMEDIES, Clock, Losses, LossSums, Throughput
 from crossbow_lab.session.limits import Accuracy, Limits
+from crossbow_lab.session.noise_meter import NoiseMeter
 from crossbow_lab.session.setting import Setting
 from crossbow_lab.session.trainer import Trainer
 
@@ -39,6 +40,7 @@ class Snapshot:
     setting : the same as an object, with all of the algorithm.
     epoch_samples : samples in an epoch.
     has_accuracy : whether evaluations find a test accuracy.
+    noise_scale_learners, noise_scale_probe : as in `crossbow_lab.session.Row`, the latest.
     limits : where training stops, or stopped the last time.
     requested : changes asked for that no iteration boundary has taken yet.
     tuner : what the auto-tuner does, as `AutoTuner.status`; empty while it is off.
@@ -64,6 +66,8 @@ class Snapshot:
     setting: Setting
     epoch_samples: int
     has_accuracy: bool
+    noise_scale_learners: float = math.nan
+    noise_scale_probe: float = math.nan
     limits: Limits = field(default_factory=Limits)
     requested: tuple[tuple[str, object], ...] = ()
     tuner: str = ""
@@ -87,7 +91,7 @@ class Observer:
     state : the session's state at present.
     clock, evaluation_clock : training time, and time spent in evaluations.
     next_evaluation : the position in the stream of samples at which z is evaluated next.
-    noise_scale : gradient noise scale, in samples; NaN while nobody measures it.
+    noise : measures gradient noise, where it is on.
     """
 
     def __init__(self, trainer: Trainer, record: Record, memory: Memory | None) -> None:
@@ -102,7 +106,7 @@ class Observer:
         self._distances: tuple[float, ...] = ()
         self._test_accuracy = record.rows.entries[-1].test_accuracy if record.rows.entries else math.nan
         self._next_look_s = 0.0
-        self.noise_scale = math.nan
+        self.noise = NoiseMeter(trainer)
         self.next_evaluation = self._evaluation_after(trainer.progress.position)
         self.snapshot = self._snapshot()
 
@@ -130,6 +134,8 @@ class Observer:
     def watch(self, losses: Tensor) -> bool:
         """Remember iterations' losses (done, replicas); look if it is time to, and tell whether it was."""
         self._losses.keep(losses)
+        if self.noise.is_on:
+            self.noise.watch()
         if time.perf_counter() < self._next_look_s and self._losses.room:
             return False
         self.look(waits=not self._losses.room)
@@ -153,6 +159,7 @@ class Observer:
             self.read_losses()
         else:
             self._losses.glance(self._trainer.progress.iteration, self._trainer.setting.replicas)
+            self.noise.glance()
         self.snapshot = self._snapshot(waits=waits)
         now_s = time.perf_counter()
         self._next_look_s = now_s + max(_LOOK_EVERY_S, _LOOK_SHARE * (now_s - started_s))
@@ -160,6 +167,7 @@ class Observer:
     def read_losses(self) -> None:
         """Read the losses kept since the last reading; raises DivergedError where one isn't finite."""
         self._losses.read(self._trainer.progress.iteration, self._trainer.setting.replicas)
+        self.noise.read()
 
     def adjusted(self) -> None:
         """Take notice of a new setting; losses must have been read before it was made."""
@@ -222,6 +230,8 @@ class Observer:
                 batch_size=setting.batch_size,
                 learning_rate=setting.learning_rate,
                 algorithm=algorithm_name(setting.algorithm),
+                noise_scale_learners=self.noise.scale_of("learners"),
+                noise_scale_probe=self.noise.scale_of("probe"),
             )
         )
         for learner, loss in enumerate(means):
@@ -263,6 +273,8 @@ class Observer:
             setting=setting,
             epoch_samples=trainer.batches.epoch_samples,
             has_accuracy=trainer.data.test is not None and trainer.data.n_classes is not None,
+            noise_scale_learners=self.noise.scale_of("learners"),
+            noise_scale_probe=self.noise.scale_of("probe"),
         )
 
     def _check_finite(self, what: str, value: float) -> None:

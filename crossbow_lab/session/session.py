@@ -19,6 +19,7 @@ from crossbow_lab.session.auto_tuner import AutoTuner
 from crossbow_lab.session.build import Built, Own, build, rebuild
 from crossbow_lab.session.checkpoint import Checkpoint
 from crossbow_lab.session.driver import Driver
+from crossbow_lab.session.gradient_noise import GradientNoise
 from crossbow_lab.session.history import Record, next_folder, time_to_accuracy
 from crossbow_lab.session.limits import Accuracy, TimeToAccuracy
 from crossbow_lab.session.loop import Loop
@@ -233,6 +234,11 @@ class Session:
     def auto_tuner(self) -> AutoTuner:
         """Chooses the number of learners while it trains: ``session.auto_tuner.start()``."""
         return AutoTuner(self._loop.tuner, self._driver)
+
+    @property
+    def gradient_noise(self) -> GradientNoise:
+        """Measures the gradient noise scale while it trains: ``session.gradient_noise.start()``."""
+        return GradientNoise(self._loop.observer.noise, self._driver)
 
     def reset(self) -> "Session":
         """Begin again: the same recipe and seed from the start, without the adjustments made since.

@@ -14,8 +14,10 @@ from crossbow_lab.errors import ConfigurationError, CrossbowError
 from crossbow_lab.session.limits import Limits
 from crossbow_lab.session.observer import Observer
 from crossbow_lab.session.trainer import Trainer
-from crossbow_lab.tuning import Decision, Measurement, Stopwatch, TuningRule, Window, decide
+from crossbow_lab.tuning import Decision, GoodputRule, Measurement, Stopwatch, TuningRule, Window, decide
 from crossbow_lab.tuning.rules import counted
+
+_NOISE_EVERY = 4  # windows are short
 
 
 @dataclass
@@ -66,6 +68,8 @@ class Tuner:
         """Begin a search: with the rule's first number of learners, from the next iteration on."""
         tuning = self._tuning = _Tuning(rule, window, most, most, Stopwatch(window))
         first = min(rule.first, most)
+        if isinstance(rule, GoodputRule) and not self._observer.noise.is_on:
+            self._observer.noise.start(_NOISE_EVERY, None, 2)
         self._observer.note("tuner", f"on: {rule}, from {counted(first)} to {most}")
         self._go_to(tuning, Decision(first, is_final=False, reason=""))
 
@@ -85,7 +89,7 @@ class Tuner:
             elapsed_s=self._observer.clock.elapsed_s, iteration=progress.iteration, samples=progress.position
         )
         if rates is not None:
-            found = Measurement.of_windows(setting.learners, setting.batch_size, rates, self._observer.noise_scale)
+            found = Measurement.of_windows(setting.learners, setting.batch_size, rates, self._observer.noise.scale)
             tuning.measured.append(found)
             tuning.stopwatch = Stopwatch(tuning.window)
             self._decide(tuning)

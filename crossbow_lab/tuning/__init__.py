@@ -6,6 +6,7 @@ trace can be replayed (`decide_on_trace`).
 
 from crossbow_lab.tuning.efficiency import goodput, statistical_efficiency
 from crossbow_lab.tuning.measurements import Measurement, Stopwatch, Window
+from crossbow_lab.tuning.noise import NoiseAverage, NoiseEstimate, estimate_noise
 from crossbow_lab.tuning.rules import Decision, GoodputRule, PaperRule, TuningRule, decide
 from crossbow_lab.tuning.traces import decide_on_trace
 
@@ -13,12 +14,15 @@ __all__ = [
     "Decision",
     "GoodputRule",
     "Measurement",
+    "NoiseAverage",
+    "NoiseEstimate",
     "PaperRule",
     "Stopwatch",
     "TuningRule",
     "Window",
     "decide",
     "decide_on_trace",
+    "estimate_noise",
     "goodput",
     "statistical_efficiency",
 ]

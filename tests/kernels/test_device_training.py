@@ -344,3 +344,22 @@ def _train_side_by_side(order: int | None) -> bytes:
             if before == sum(lane.done for lane in lanes):
                 slow.try_next()
     return losses.numpy().tobytes() + bank.centre.numpy().tobytes() + bank.weights.numpy().tobytes()
+
+
+@pytest.mark.parametrize("executor", ["fused", "streams"])
+@pytest.mark.parametrize("algorithm", [SMA(), SMA(sync_period=3), EASGD()])
+def test_norms_of_gradients_come_with_the_averaging(emulated: Emulator, executor: str, algorithm: Any) -> None:
+    """From the kernel where it measures them, from the bank where it doesn't; the same as on torch's operators."""
+    data = small_images()
+    host = trainer_of(data, on_kernels=False, algorithm=algorithm, weight_decay=0.01)
+    device = trainer_of(data, on_kernels=True, algorithm=algorithm, weight_decay=0.01, executor=executor)
+    for learners in (3, 2):
+        out, total = torch.zeros(learners + 1, dtype=torch.float64), torch.zeros_like(host.bank.centre)
+        for trainer in (host, device):
+            trainer.adjust({"learners": learners})
+            trainer.step()
+        found, expected = (
+            trainer.iterations.gradient_squares(trainer.setting, out=out, total_n=total).clone()
+            for trainer in (device, host)
+        )
+        torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-12)
