@@ -23,6 +23,7 @@ _HOMES = {
     "record": "runs",
     "replay": "dashboard",
     "run_notebook": "runs",
+    "scan": "session",
 }
 _PARTS = (
     "averaging",
@@ -58,6 +59,7 @@ __all__ = [
     "replay",
     "run_notebook",
     "runs",
+    "scan",
     "session",
     "tuning",
     "workloads",
@@ -67,7 +69,7 @@ if TYPE_CHECKING:
     from crossbow_lab.averaging import EASGD, SMA, SSGD
     from crossbow_lab.dashboard import replay
     from crossbow_lab.runs import Run, load_run, record, run_notebook
-    from crossbow_lab.session import Accuracy, Recipe, Session
+    from crossbow_lab.session import Accuracy, Recipe, Session, scan
     from crossbow_lab.tuning import GoodputRule, PaperRule
 
 

@@ -64,8 +64,8 @@ def static(figure: go.Figure, *, dots_per_px: float = _DOTS_PER_PX) -> Still:
     Parameters
     ----------
     figure : plotly.graph_objects.Figure
-        Lines and markers, straight lines, and texts at data coordinates: what
-        `crossbow_lab.dashboard.figures` draws.
+        Lines and markers, heat maps, straight lines, and texts at data coordinates: what
+        `crossbow_lab.dashboard.figures` and its neighbours draw.
     dots_per_px : float
         Sharpness of the picture; its size in bytes grows with it.
 
@@ -80,9 +80,9 @@ def static(figure: go.Figure, *, dots_per_px: float = _DOTS_PER_PX) -> Still:
         If the figure holds something that the picture would lack.
     """
     for trace in figure.data:
-        if trace.type != "scatter" or trace.mode not in {"lines", "markers"}:
+        if trace.type != "heatmap" and (trace.type != "scatter" or trace.mode not in {"lines", "markers"}):
             raise ConfigurationError(
-                f"a still picture holds scatter traces of lines or markers; got {trace.type!r} "
+                f"a still picture holds heat maps, and scatter traces of lines or markers; got {trace.type!r} "
                 f"with mode {getattr(trace, 'mode', None)!r}"
             )
     # Here, because it takes a second, for which a live dashboard would have to wait.
@@ -133,6 +133,10 @@ def _panels(figure: go.Figure, picture: "Figure") -> "dict[str, Axes]":
         axes.grid(color=y_axis.gridcolor, linewidth=0.8)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
+        if x_axis.tickvals is not None:
+            axes.set_xticks(x_axis.tickvals, x_axis.ticktext)
+        if y_axis.tickvals is not None:
+            axes.set_yticks(y_axis.tickvals, y_axis.ticktext)
         if x_axis.range:
             axes.set_xlim(*x_axis.range)
         if y_range:
@@ -142,7 +146,11 @@ def _panels(figure: go.Figure, picture: "Figure") -> "dict[str, Axes]":
 
 
 def _draw_trace(axes: "Axes", trace: Any) -> None:
-    """Draw one trace of lines or markers."""
+    """Draw one trace: a heat map, lines or markers."""
+    if trace.type == "heatmap":
+        axes.grid(visible=False)
+        axes.pcolormesh(trace.x, trace.y, trace.z, cmap="cividis", shading="nearest", zorder=0)
+        return
     if trace.mode == "lines":
         axes.plot(
             trace.x,

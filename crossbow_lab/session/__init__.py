@@ -6,7 +6,9 @@ from crossbow_lab.session.history import Event, LearnerRow, Row
 from crossbow_lab.session.limits import Accuracy, TimeToAccuracy
 from crossbow_lab.session.noise_meter import NoiseReading
 from crossbow_lab.session.observer import Snapshot
+from crossbow_lab.session.predictions import Prediction, PredictionError, Reference
 from crossbow_lab.session.recipe import Recipe
+from crossbow_lab.session.scans import Scan, ScanPoint, scan
 from crossbow_lab.session.session import Session
 from crossbow_lab.session.setting import Adjustment
 
@@ -18,9 +20,15 @@ __all__ = [
     "GradientNoise",
     "LearnerRow",
     "NoiseReading",
+    "Prediction",
+    "PredictionError",
     "Recipe",
+    "Reference",
     "Row",
+    "Scan",
+    "ScanPoint",
     "Session",
     "Snapshot",
     "TimeToAccuracy",
+    "scan",
 ]

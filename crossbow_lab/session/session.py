@@ -55,8 +55,7 @@ class Session:
         From that epoch on, that rate; SMA restarts averaging at each. By default none.
     weight_decay : float >= 0; by default 0
     loss : "cross_entropy", "mse", or a function of (output, target) that returns one number; by default the first
-    executor : "auto", "loop", "fused", or on CUDA "streams"
-        By default "auto": measures, and says what it chose.
+    executor : "auto" (by default; measures, and says what it chose), "loop", "fused", or on CUDA "streams"
     device, dtype : "cpu" or "cuda:0"; "float32" or "float64"; by default the first of each
     amp : mixed precision: passes in bfloat16 where that is safe, weights and averaging in float32; by default False
     augment : bool, or None: as the data set says
@@ -65,23 +64,17 @@ class Session:
     max_learners : rows of the bank; None: 64, or ``learners`` if more
     threads : CPU threads; None: as torch has, or what ``executor="auto"`` finds faster
     data_dir : folder with data sets; None: ``CROSSBOW_DATA``, else the user's cache
-    folder : where history, events and recipe are written as they happen; None: memory only
-        A new one, or one without a session's record.
+    folder : a new one, where history, events and recipe are written as they happen; None: memory only
     own_model : nn.Module or function, only with a Recipe whose model has no name
-    allow_imports : bool
-        Whether a Recipe may name code to import.
+    allow_imports : whether a Recipe may name code to import
 
-    Raises
-    ------
-    CrossbowError
-        ConfigurationError, DataError, ModelError, RecipeError, ExecutorError or DeviceUnavailable, each saying what
-        was given, what is needed and what to do; before anything trains.
+    Raises ConfigurationError, DataError, ModelError, RecipeError, ExecutorError or DeviceUnavailable, each saying what
+    was given, what is needed and what to do; before anything trains.
 
     Examples
     --------
     >>> session = Session(model="mlp", dataset="digits", learners=4, batch_size=8, executor="fused")
-    >>> _ = session.run(iterations=20)
-    >>> session.snapshot.iteration
+    >>> session.run(iterations=20).snapshot.iteration
     20
     """
 
@@ -115,6 +108,13 @@ class Session:
     ) -> None:
         recipe, own = read_arguments(locals().copy())
         self._open(build(recipe, own), folder, None)
+
+    @classmethod
+    def _of(cls, built: Built, folder: str | Path | None = None, past: Checkpoint | None = None) -> "Session":
+        """Return a session of what has been built."""
+        session = cls.__new__(cls)
+        session._open(built, folder, past)
+        return session
 
     def _open(self, built: Built, folder: str | Path | None, past: Checkpoint | None) -> None:
         """Get ready to train for the first time."""
@@ -372,9 +372,7 @@ class Session:
         """
         own = Own(own_model, dataset, loss, None if data_dir is None else str(data_dir), allow_imports)
         built, past = rebuild_from(Path(path), own)
-        session = cls.__new__(cls)
-        session._open(built, folder, past)
-        return session
+        return cls._of(built, folder, past)
 
     def close(self) -> None:
         """Stop training and close the files of ``folder``; what was recorded stays readable."""

@@ -10,7 +10,7 @@ def statistical_efficiency(batch: float, noise_scale: float) -> float:
 
     With the learning rate suited to each batch, training to a given loss takes E(B) = E_min (1 + B / B_noise)
     samples, so a sample of a batch of B is worth E_min / E(B) = 1 / (1 + B / B_noise) of one that steps alone:
-    McCandlish et al., "An Empirical Model of Large-Batch Training" (2018), arXiv 1812.06162, equation 2.11 with
+    McCandlish et al., "An Empirical Model of Large-Batch Training" (2018), arXiv 1812.06162, section 2.3, with
     B_noise for the critical batch. Pollux (OSDI 2021) uses the same curve relative to a first batch.
 
     It is a model, not a law. Learners under SMA are taken as one batch of k·b samples, which they are while they stay
