@@ -22,6 +22,7 @@ _COLOURS = 128
 _WIDTH_PX = 1100
 _DOTS_PER_PX = 1.5  # sharp when projected; about 100 kB
 _PX_PER_INCH = 96.0
+_THIN_PX = 5.0
 _POINTS_PER_PX = 72.0 / _PX_PER_INCH
 _STYLES = {None: "-", "solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
 
@@ -159,6 +160,7 @@ def _draw_trace(axes: "Axes", trace: Any) -> None:
             linewidth=trace.line.width * _POINTS_PER_PX,
             linestyle=_STYLES[trace.line.dash],
             alpha=trace.opacity,
+            solid_capstyle="butt" if trace.line.width > _THIN_PX else "projecting",  # a bar ends where it ends
         )
         return
     edge = trace.marker.line

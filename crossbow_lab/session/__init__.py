@@ -11,6 +11,7 @@ from crossbow_lab.session.recipe import Recipe
 from crossbow_lab.session.scans import Scan, ScanPoint, scan
 from crossbow_lab.session.session import Session
 from crossbow_lab.session.setting import Adjustment
+from crossbow_lab.session.timeline import Timeline
 
 __all__ = [
     "Accuracy",
@@ -30,5 +31,6 @@ __all__ = [
     "Session",
     "Snapshot",
     "TimeToAccuracy",
+    "Timeline",
     "scan",
 ]

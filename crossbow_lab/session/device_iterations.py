@@ -15,6 +15,7 @@ from crossbow_lab.learners import Batches, Choice, Work, one_device
 from crossbow_lab.learners.gradients import gradient_squares
 from crossbow_lab.learners.program import MOST_LANES, Program, Task, make_learning, make_program
 from crossbow_lab.learners.resident import Supply
+from crossbow_lab.learners.timeline import Recorder
 from crossbow_lab.learners.update import Rule
 from crossbow_lab.learners.work import Learning
 from crossbow_lab.session.iterations import local_momentum
@@ -44,11 +45,12 @@ class DeviceIterations:
 
     def __init__(self, work: Work, supply: Supply, batches: Batches, weight_decay: float) -> None:
         self.notices: list[str] = []
+        self.recorder: Recorder | None = None
         self._task = Task(work, supply, make_scalars(work.bank.weights))
         self._batches, self._weight_decay = batches, weight_decay
         self._written: dict[str, float] = {}
         self._learnings: dict[tuple[str, int, int], Learning] = {}
-        self._programs: dict[tuple[str, int, int, Rule, int], Program] = {}
+        self._programs: dict[tuple[str, int, int, Rule, int, Recorder | None], Program] = {}
         self._last: Program | None = None
         self._in_flight: deque[torch.cuda.Event] = deque()
 
@@ -82,8 +84,17 @@ class DeviceIterations:
         return Choice(min(times_ms, key=times_ms.__getitem__), threads, f"fastest of {listed} an iteration{refused}")
 
     def run(self, setting: Setting, position: int, iteration: int, *, synchronises: bool, most: int) -> Tensor:
-        """Launch a program; returns before the device is done."""
-        program = self._program(setting, position, iteration, synchronises=synchronises, most=most)
+        """Launch a program; returns before the device is done.
+
+        An iteration that is recorded is launched by itself and not as a graph, in which events couldn't tell the time:
+        the same calls, so the same bits, but slower. So on a device few are.
+        """
+        recorder = self.recorder
+        if recorder is not None and not recorder.is_due(iteration):
+            most, recorder = min(most, recorder.every - iteration % recorder.every), None
+        elif recorder is not None:
+            most, recorder.iteration = 1, iteration
+        program = self._program(setting, position, iteration, synchronises=synchronises, most=most, recorder=recorder)
         self._write_scalars(setting)
         samples, supply = program.iterations * setting.aggregate_batch, self._task.supply
         self._wait_for_room()
@@ -107,27 +118,45 @@ class DeviceIterations:
             return square_sums(last.partials)[replicas:]
         return gradient_squares(self._task.work.bank.gradients[:replicas], out=out, total_n=total_n)
 
-    def _program(self, setting: Setting, position: int, iteration: int, *, synchronises: bool, most: int) -> Program:
+    def _program(
+        self,
+        setting: Setting,
+        position: int,
+        iteration: int,
+        *,
+        synchronises: bool,
+        most: int,
+        recorder: Recorder | None = None,
+    ) -> Program:
         """Return the program for what comes next, made or found among the last few."""
         at_once = min(_at_once(setting), self._task.supply.most_iterations)
         rule = _rule(setting, synchronises=synchronises)
         own = (setting.executor, setting.replicas, setting.replica_batch)
-        key = (*own, rule, at_once if most >= at_once else 1)
+        key = (*own, rule, at_once if most >= at_once else 1, recorder)
         program = self._programs.pop(key, None)
         if program is None:
-            program = self._make(setting, position, iteration, rule, key[-1])
+            program = self._make(setting, position, iteration, rule, *key[-2:])
         self._programs[key] = program
         if len(self._programs) > _KEPT:
             del self._programs[next(iter(self._programs))]
         return program
 
-    def _make(self, setting: Setting, position: int, iteration: int, rule: Rule, iterations: int) -> Program:
+    def _make(
+        self,
+        setting: Setting,
+        position: int,
+        iteration: int,
+        rule: Rule,
+        iterations: int,
+        recorder: Recorder | None,
+    ) -> Program:
         """Make a program; refuse what there is no memory for."""
         supply, executor = self._task.supply, setting.executor
         try:
             with one_device(self._task.scalars.device), torch.enable_grad():
                 supply.begin(position, iteration, setting.aggregate_batch * iterations)
-                program = make_program(self._task, executor, self._learning(setting, position), rule, iterations)
+                learning = self._learning(setting, position)
+                program = make_program(self._task, executor, learning, rule, iterations, recorder)
         except torch.OutOfMemoryError as error:
             self._learnings.pop((executor, setting.replicas, setting.replica_batch), None)
             raise ConfigurationError(

@@ -1,5 +1,6 @@
 """Runs iterations: on torch's own operators, any device, or as programs with CUDA kernels (`device_iterations`)."""
 
+import time
 from typing import Protocol
 
 import torch
@@ -20,6 +21,7 @@ from crossbow_lab.averaging import (
 )
 from crossbow_lab.learners import Batches, Choice, Step, Work, choose, make_step
 from crossbow_lab.learners.gradients import gradient_squares
+from crossbow_lab.learners.timeline import ALL, Recorder
 from crossbow_lab.session.setting import Setting
 
 _KEPT_STEPS = 6
@@ -33,10 +35,12 @@ class Iterations(Protocol):
     notices : what a user should know of how iterations are run, since whoever reads it last emptied it.
     prepares_first : whether a new setting may turn out to need more memory than there is, and is prepared before it
         is taken.
+    recorder : gets spans of tasks; None: nothing is timed.
     """
 
     notices: list[str]
     prepares_first: bool
+    recorder: Recorder | None
 
     def prepare(self, setting: Setting, position: int, iteration: int) -> None:
         """Make ready for a setting, so that `run` finds everything made.
@@ -94,8 +98,9 @@ class HostIterations:
 
     def __init__(self, work: Work, batches: Batches, weight_decay: float) -> None:
         self.notices: list[str] = []
+        self.recorder: Recorder | None = None
         self._work, self._batches, self._weight_decay = work, batches, weight_decay
-        self._steps: dict[tuple[str, int, int], Step] = {}
+        self._steps: dict[tuple[str, int, int, Recorder | None], Step] = {}
         self._scratch: dict[int, Scratch] = {}
 
     def prepare(self, setting: Setting, position: int, iteration: int) -> None:
@@ -115,14 +120,36 @@ class HostIterations:
         done = min(most, self.most_at_once)
         kept = []
         for i in range(done):
-            inputs, targets = self._batches.take(position + i * samples, samples)
-            losses = self._step_for(setting, inputs, targets)(inputs, targets, iteration + i)
-            kept.append(losses if done == 1 else losses.clone())
-            if synchronises:
-                self._synchronise(setting)
+            recorder = self.recorder
+            if recorder is not None and recorder.is_due(iteration + i):
+                losses = self._run_timed(recorder, setting, position + i * samples, iteration + i, synchronises)
             else:
-                self._explore(setting)
+                inputs, targets = self._batches.take(position + i * samples, samples)
+                losses = self._step_for(setting, inputs, targets)(inputs, targets, iteration + i)
+                self._update(setting, synchronises)
+            kept.append(losses if done == 1 else losses.clone())
         return kept[0].unsqueeze(0) if done == 1 else torch.stack(kept)
+
+    def _run_timed(
+        self, recorder: Recorder, setting: Setting, position: int, iteration: int, synchronises: bool
+    ) -> Tensor:
+        """Train one iteration whose tasks are recorded; the same operators in the same order."""
+        recorder.iteration, since_s = iteration, time.perf_counter()
+        inputs, targets = self._batches.take(position, setting.aggregate_batch)
+        since_s = recorder.add("data", ALL, since_s)
+        by_learner = recorder if setting.executor == "loop" else None
+        losses = self._step_for(setting, inputs, targets, by_learner)(inputs, targets, iteration)
+        since_s = recorder.add("learning", ALL, since_s) if by_learner is None else time.perf_counter()
+        self._update(setting, synchronises)
+        recorder.add("synchronisation" if synchronises else "learning", ALL, since_s)
+        return losses
+
+    def _update(self, setting: Setting, synchronises: bool) -> None:
+        """Update the learners, and z if it is time to."""
+        if synchronises:
+            self._synchronise(setting)
+        else:
+            self._explore(setting)
 
     def distances(self, setting: Setting, *, is_recent_enough: bool = False) -> Tensor:
         """Compute distances as they are now."""
@@ -134,10 +161,10 @@ class HostIterations:
         """Compute them from the bank."""
         return gradient_squares(self._work.bank.gradients[: setting.replicas], out=out, total_n=total_n)
 
-    def _step_for(self, setting: Setting, inputs: Tensor, targets: Tensor) -> Step:
+    def _step_for(self, setting: Setting, inputs: Tensor, targets: Tensor, recorder: Recorder | None = None) -> Step:
         """Return the executor's step for a setting, made or found among the last few."""
-        key = (setting.executor, setting.replicas, setting.replica_batch)
-        step = self._steps.pop(key, None) or make_step(self._work, *key, inputs, targets)
+        key = (setting.executor, setting.replicas, setting.replica_batch, recorder)
+        step = self._steps.pop(key, None) or make_step(self._work, *key[:-1], inputs, targets, recorder)
         self._steps[key] = step
         if len(self._steps) > _KEPT_STEPS:
             del self._steps[next(iter(self._steps))]

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from crossbow_lab.averaging import algorithm_name
 from crossbow_lab.errors import DivergedError
+from crossbow_lab.learners.timeline import ALL, Recorder
 from crossbow_lab.session.checkpoint import Memory
 from crossbow_lab.session.evaluation import evaluate
 from crossbow_lab.session.fetch import Fetch
@@ -92,6 +93,7 @@ class Observer:
     clock, evaluation_clock : training time, and time spent in evaluations.
     next_evaluation : the position in the stream of samples at which z is evaluated next.
     noise : measures gradient noise, where it is on.
+    recorder : what recorded the timeline last; None before it was ever on.
     """
 
     def __init__(self, trainer: Trainer, record: Record, memory: Memory | None) -> None:
@@ -107,6 +109,7 @@ class Observer:
         self._test_accuracy = record.rows.entries[-1].test_accuracy if record.rows.entries else math.nan
         self._next_look_s = 0.0
         self.noise = NoiseMeter(trainer)
+        self.recorder: Recorder | None = None
         self.next_evaluation = self._evaluation_after(trainer.progress.position)
         self.snapshot = self._snapshot()
 
@@ -155,6 +158,8 @@ class Observer:
             If a loss is not finite.
         """
         started_s = time.perf_counter()
+        if self.recorder is not None:
+            self.recorder.collect()
         if waits:
             self.read_losses()
         else:
@@ -185,9 +190,13 @@ class Observer:
         trainer = self._trainer
         self.read_losses()
         with self.clock.standing_still():
+            recorder, since_s = trainer.iterations.recorder, time.perf_counter()
             with self.evaluation_clock.running():
                 found = evaluate(trainer.central_model(), trainer.data, trainer.prepare, trainer.loss)
                 distances = tuple(trainer.distances().tolist())
+            if recorder is not None:
+                recorder.iteration = trainer.progress.iteration
+                recorder.add("evaluation", ALL, since_s)
             if trainer.data.test is not None:
                 self._check_finite("the test loss of the central average model", found.loss)
             for learner, distance in enumerate(distances):

@@ -27,6 +27,7 @@ from crossbow_lab.session.observer import Snapshot
 from crossbow_lab.session.opening import read_arguments, rebuild_from
 from crossbow_lab.session.recipe import Recipe
 from crossbow_lab.session.requests import Requests
+from crossbow_lab.session.timeline import Timeline
 
 if TYPE_CHECKING:
     from crossbow_lab.dashboard import Dashboard
@@ -106,8 +107,7 @@ class Session:
         allow_imports: bool | None = None,
         **unknown: Never,
     ) -> None:
-        recipe, own = read_arguments(locals().copy())
-        self._open(build(recipe, own), folder, None)
+        self._open(build(*read_arguments(locals().copy())), folder, None)
 
     @classmethod
     def _of(cls, built: Built, folder: str | Path | None = None, past: Checkpoint | None = None) -> "Session":
@@ -240,6 +240,11 @@ class Session:
         """Measures the gradient noise scale while it trains: ``session.gradient_noise.start()``."""
         return GradientNoise(self._loop.observer.noise, self._driver)
 
+    @property
+    def timeline(self) -> Timeline:
+        """Records when which task ran: ``session.timeline.start()``."""
+        return Timeline(self._loop, self._driver)
+
     def reset(self) -> "Session":
         """Begin again: the same recipe and seed from the start, without the adjustments made since.
 
@@ -267,9 +272,8 @@ class Session:
     @property
     def snapshot(self) -> Snapshot:
         """How the session stands: immutable, about 50 ms old at most while training. Never waits."""
-        loop, requests = self._loop, self._requests
-        requested = requests.pending  # first: what is taken meanwhile is then in the setting, or still in here
-        now = loop.observer.snapshot
+        requested = self._requests.pending  # first: what is taken meanwhile is then in the setting, or still in here
+        loop, now = self._loop, self._loop.observer.snapshot
         state, tuner = loop.state, loop.tuner.status
         return replace(now, state=state, limits=loop.limits, requested=requested, tuner=tuner, error=loop.error)
 
