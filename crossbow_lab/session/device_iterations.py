@@ -54,12 +54,20 @@ class DeviceIterations:
         self._last: Program | None = None
         self._in_flight: deque[torch.cuda.Event] = deque()
 
+    def record(self, recorder: Recorder | None) -> None:
+        """Forget the programs that were made for another recorder."""
+        self.recorder = recorder
+        self._programs = {key: made for key, made in self._programs.items() if key[-1] in (None, recorder)}
+
     def prepare(self, setting: Setting, position: int, iteration: int) -> None:
         """Make the programs that `run` will ask for."""
         period = _period(setting)
         wanted = [(True, 1), (True, AT_ONCE)] if period == 1 else [(True, 1), (False, 1), (False, period - 1)]
         for synchronises, most in wanted:
             self._program(setting, position, iteration, synchronises=synchronises, most=most)
+        if self.recorder is not None:
+            for synchronises in sorted({synchronises for synchronises, _ in wanted}):
+                self._program(setting, position, iteration, synchronises=synchronises, most=1, recorder=self.recorder)
 
     def choose(self, setting: Setting, position: int, iteration: int) -> Choice:
         """Time programs of one iteration; what they do to the bank is undone."""

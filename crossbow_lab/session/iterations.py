@@ -35,12 +35,15 @@ class Iterations(Protocol):
     notices : what a user should know of how iterations are run, since whoever reads it last emptied it.
     prepares_first : whether a new setting may turn out to need more memory than there is, and is prepared before it
         is taken.
-    recorder : gets spans of tasks; None: nothing is timed.
+    recorder : gets spans of tasks, see `record`; None: nothing is timed.
     """
 
     notices: list[str]
     prepares_first: bool
     recorder: Recorder | None
+
+    def record(self, recorder: Recorder | None) -> None:
+        """Record tasks from the next iteration on, or none. Prepare the present setting after that."""
 
     def prepare(self, setting: Setting, position: int, iteration: int) -> None:
         """Make ready for a setting, so that `run` finds everything made.
@@ -102,6 +105,11 @@ class HostIterations:
         self._work, self._batches, self._weight_decay = work, batches, weight_decay
         self._steps: dict[tuple[str, int, int, Recorder | None], Step] = {}
         self._scratch: dict[int, Scratch] = {}
+
+    def record(self, recorder: Recorder | None) -> None:
+        """Forget the steps that were made for another recorder."""
+        self.recorder = recorder
+        self._steps = {key: step for key, step in self._steps.items() if key[-1] in (None, recorder)}
 
     def prepare(self, setting: Setting, position: int, iteration: int) -> None:
         """Make the executor's step."""

@@ -8,13 +8,14 @@ from typing import Any
 
 import pandas as pd
 
-from crossbow_lab.errors import ConfigurationError, RunError
+from crossbow_lab.errors import ConfigurationError, CrossbowError, RunError
 from crossbow_lab.learners.timeline import ALL, Recorder, Span
 from crossbow_lab.session.checks import check_whole
 from crossbow_lab.session.driver import Driver
 from crossbow_lab.session.loop import Loop
 
-_DEVICE_EVERY = 64
+# Launched one by one an iteration takes some five times as long as in a graph, so this costs about a hundredth.
+_DEVICE_EVERY = 512
 _MOST = 200_000  # spans in memory: some 40 MB
 
 
@@ -27,7 +28,7 @@ class Timeline:
     times them on a CPU, events do on CUDA; evaluations are on the host's clock everywhere.
 
     On CUDA iterations run as graphs, in which no event tells the time. So an iteration that is recorded is launched
-    task by task: the same bits, but slower, and only one in 64 is, unless ``every`` says otherwise.
+    task by task: the same bits, but slower, and only one in 512 is, unless ``every`` says otherwise.
 
     Parameters
     ----------
@@ -56,13 +57,13 @@ class Timeline:
 
         Parameters
         ----------
-        every : iterations from one that is recorded to the next; None: each on a CPU, one in 64 on CUDA.
+        every : iterations from one that is recorded to the next; None: each on a CPU, one in 512 on CUDA.
         most : spans kept, the latest.
 
         Raises
         ------
         ConfigurationError
-            If a number is outside its range.
+            If a number is outside its range, or a device has no memory to run iterations task by task.
         """
         device = self._loop.trainer.bank.centre.device
         standard = _DEVICE_EVERY if device.type == "cuda" else 1
@@ -76,9 +77,16 @@ class Timeline:
 
     def _set(self, recorder: Recorder | None) -> None:
         """Let a recorder record, or none; on the training thread."""
-        self._loop.trainer.iterations.recorder = recorder
-        if recorder is not None:
-            self._loop.observer.recorder = recorder
+        trainer = self._loop.trainer
+        trainer.iterations.record(recorder)
+        if recorder is None:
+            return
+        try:
+            trainer.prepare_step(trainer.setting)
+        except CrossbowError:
+            trainer.iterations.record(None)
+            raise
+        self._loop.observer.recorder = recorder
 
     def recorded(self) -> list[Span]:
         """Return what was recorded, by when it began; of a device what has arrived from it."""

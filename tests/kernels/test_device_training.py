@@ -372,7 +372,9 @@ def test_recorded_iterations_train_the_same_bits(emulated: Emulator, executor: s
     """One in three, between bursts of the others."""
     data = small_images(is_varied=True)
     plain, recorded = (trainer_of(data, on_kernels=True, algorithm=algorithm, executor=executor) for _ in range(2))
-    recorder = recorded.iterations.recorder = Recorder(3, 1000, CPU)
+    recorder = Recorder(3, 1000, CPU)
+    recorded.iterations.record(recorder)
+    recorded.prepare_step(recorded.setting)
     for most in (1, 8, 20, 2):
         for trainer in (plain, recorded):
             end = trainer.progress.iteration + most
@@ -380,12 +382,16 @@ def test_recorded_iterations_train_the_same_bits(emulated: Emulator, executor: s
                 trainer.step(end - trainer.progress.iteration)
     assert torch.equal(plain.bank.centre, recorded.bank.centre)
     assert {span.iteration for span in recorder.spans} == set(range(0, 31, 3))
+    recorded.iterations.record(None)
+    recorded.step()
+    assert max(span.iteration for span in recorder.spans) == 30
 
 
 def test_the_tasks_of_streams_are_spans_of_their_lanes(emulated: Emulator) -> None:
     """Each learner's data, learning and correction on its lane, then the averaging on its own."""
     trainer = trainer_of(small_images(), on_kernels=True, executor="streams")
-    recorder = trainer.iterations.recorder = Recorder(1, 1000, CPU)
+    recorder = Recorder(1, 1000, CPU)
+    trainer.iterations.record(recorder)
     trainer.step()
     spans = [(span.kind, span.learner, span.stream) for span in recorder.spans]
     expected = [(kind, j, f"lane {j}") for j in range(3) for kind in ("data", "learning", "local_synchronisation")]
