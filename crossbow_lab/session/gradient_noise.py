@@ -20,7 +20,8 @@ class GradientNoise:
     batches at z: exact, for the price of so many learners' passes each time.
 
     The latest are in ``snapshot.noise_scale_learners`` and ``snapshot.noise_scale_probe``, in the history's columns of
-    these names, and here one by one. It changes nothing of training, and is in no checkpoint.
+    these names, and here one by one; `crossbow_lab.dashboard.gradient_noise` draws them. It changes nothing of
+    training, and is in no checkpoint.
 
     Parameters
     ----------

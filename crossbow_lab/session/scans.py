@@ -49,7 +49,7 @@ def scan(
     Returns
     -------
     Scan
-        `crossbow_lab.dashboard.heat_maps.heat_map` draws it.
+        `crossbow_lab.dashboard.heat_map` draws it.
 
     Raises
     ------

@@ -30,6 +30,8 @@ class Timeline:
     On CUDA iterations run as graphs, in which no event tells the time. So an iteration that is recorded is launched
     task by task: the same bits, but slower, and only one in 512 is, unless ``every`` says otherwise.
 
+    `crossbow_lab.dashboard.gantt` draws what `recorded` returns; `save` writes it for Chrome and Perfetto.
+
     Parameters
     ----------
     loop, driver : of the session

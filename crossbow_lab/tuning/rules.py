@@ -57,7 +57,8 @@ class GoodputRule:
     Doubles m while goodput may still rise: until `patience` rungs above the best one were worse, so that one dip
     hides no peak behind it. Then halves the gaps beside the best until its neighbours are measured, and settles on
     the best. All goodputs are formed with the latest noise scale; where none is known, efficiency counts as 1, and
-    the rule looks for the peak of throughput.
+    the rule looks for the peak of throughput. Noise scales grow while models train, and with them the best number of
+    learners: start it again later.
 
     Attributes
     ----------

@@ -3,13 +3,16 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crossbow_lab.learners.gradients import gradient_squares
 from crossbow_lab.tuning.reference import squares
 
+quick = settings(max_examples=60, deadline=None)
 
+
+@quick
 @given(st.integers(1, 9), st.integers(1, 300), st.integers(0, 64), st.integers(0, 2**31))
 def test_squares_equal_the_reference(k: int, n: int, padding: int, seed: int) -> None:
     """Also where rows are longer than the parameters; the gradients are left as they are."""

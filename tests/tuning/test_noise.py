@@ -6,13 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from crossbow_lab.errors import ConfigurationError
 from crossbow_lab.tuning import NoiseAverage, NoiseEstimate, estimate_noise
 from crossbow_lab.tuning.reference import noise_of_gradients, squares
+
+quick = settings(max_examples=60, deadline=None)
 
 VALUES = st.floats(-100.0, 100.0)
 GRADIENTS = st.integers(2, 6).flatmap(
@@ -27,6 +29,7 @@ def estimated(g_kn: np.ndarray, b: int) -> NoiseEstimate:
     return estimate_noise(float(found[:-1].mean()), float(found[-1]) / k**2, small=b, large=k * b)
 
 
+@quick
 @given(GRADIENTS, st.integers(1, 64))
 def test_it_equals_the_reference(g_kn: np.ndarray, b: int) -> None:
     """From norms as from gradients, to rounding."""
@@ -36,6 +39,7 @@ def test_it_equals_the_reference(g_kn: np.ndarray, b: int) -> None:
     assert abs(found.variance - variance) <= 1e-12 * size
 
 
+@quick
 @given(GRADIENTS, st.integers(1, 64), st.floats(0.1, 10.0))
 def test_it_scales_as_it_should_and_knows_no_order(g_kn: np.ndarray, b: int, factor: float) -> None:
     """Both estimates with the square of the gradients; learners in another order are the same learners."""
@@ -46,6 +50,7 @@ def test_it_scales_as_it_should_and_knows_no_order(g_kn: np.ndarray, b: int, fac
         assert other.variance == pytest.approx(times * found.variance, abs=1e-11 * max(1, times) * size)
 
 
+@quick
 @given(arrays(float, st.integers(1, 7), elements=VALUES), st.integers(2, 6), st.integers(1, 64))
 def test_learners_with_the_same_gradient_see_no_noise(g_n: np.ndarray, k: int, b: int) -> None:
     """S = 0, and ‖G‖² is that gradient's."""
@@ -78,6 +83,7 @@ def test_learners_apart_make_it_too_large_as_the_docstring_says() -> None:
     assert np.mean([one.gradient_sq for one in found]) == pytest.approx(mean**2 - spread / k)
 
 
+@quick
 @given(st.lists(st.tuples(VALUES, VALUES), min_size=1, max_size=30), st.sampled_from([0.0, 0.5, 0.95]))
 def test_the_average_is_the_weighted_mean_of_both(pairs: list[tuple[float, float]], decay: float) -> None:
     """Newer ones count more, and the ratio is formed last."""

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crossbow_lab.errors import ConfigurationError
@@ -19,6 +19,8 @@ from crossbow_lab.tuning import (
     decide_on_trace,
     statistical_efficiency,
 )
+
+quick = settings(max_examples=60, deadline=None)
 
 # Samples/s by learners. What a GPU gives: gains until it is full, then losses. `dip`: a slow kernel choice at 3.
 RESNET = {1: 1000, 2: 1650, 3: 2080, 4: 2350, 5: 2240, 6: 2050}
@@ -110,6 +112,7 @@ def test_goodput_settles_on_fewer_learners_than_throughput_where_batches_grow_us
     assert settled(GoodputRule(), _exact(curve), batch_size=4, noise_scale=60.0) == expected
 
 
+@quick
 @given(
     st.lists(st.floats(1.0, 1e6), min_size=1, max_size=40),
     st.sampled_from([PaperRule(), PaperRule(threshold=0.0), GoodputRule(), GoodputRule(patience=1), GoodputRule(4)]),

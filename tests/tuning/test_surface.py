@@ -3,12 +3,14 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crossbow_lab.errors import ConfigurationError
 from crossbow_lab.tuning import Measurement, goodput, statistical_efficiency
 from crossbow_lab.tuning.surface import IterationTime, fit_error, fit_iteration_time, samples_to_accuracy
+
+quick = settings(max_examples=60, deadline=None)
 
 TERMS = st.sampled_from([0.0, 1e-5, 1e-4, 1e-3, 1e-2])
 
@@ -20,6 +22,7 @@ def surface(
     return [Measurement(k, b, time.samples_per_s(k, b)) for b in bs for k in ks]
 
 
+@quick
 @given(TERMS, TERMS, TERMS)
 def test_an_exact_surface_gives_its_own_model_back(fixed_s: float, per_learner_s: float, per_sample_s: float) -> None:
     """Whichever terms are there; also for settings far outside."""
@@ -32,6 +35,7 @@ def test_an_exact_surface_gives_its_own_model_back(fixed_s: float, per_learner_s
     assert fit_error(surface(time)) < 1e-3
 
 
+@quick
 @given(st.lists(st.floats(0.5, 2.0), min_size=12, max_size=12))
 def test_whatever_was_measured_no_term_is_negative(factors: list[float]) -> None:
     """So no prediction is a negative or an infinite throughput."""
@@ -61,6 +65,7 @@ def test_too_few_settings_tell_nothing_of_others(ks: tuple[int, ...], bs: tuple[
     assert not measured or math.isnan(fit_error(measured))
 
 
+@quick
 @given(st.floats(1.0, 1e4), st.floats(1.0, 1e4), st.floats(1.0, 1e4), st.floats(1.0, 1e6))
 def test_larger_batches_take_more_samples_and_efficiency_says_how_many(
     batch: float, more: float, noise: float, samples: float

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from crossbow_lab.dashboard import static
-from crossbow_lab.dashboard.gantt import gantt
+from crossbow_lab.dashboard.gantts import gantt
 from crossbow_lab.errors import ConfigurationError
 from crossbow_lab.learners.timeline import ALL, Span
 
