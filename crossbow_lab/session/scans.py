@@ -17,6 +17,7 @@ from crossbow_lab.tuning import Measurement, Stopwatch, Window, statistical_effi
 from crossbow_lab.tuning.surface import IterationTime, fit_error, fit_iteration_time, samples_to_accuracy
 
 _WINDOW = Window(seconds=0.2)
+_STEPS_TO_A_WINDOW = 3
 _NEVER = 1e9  # epochs between evaluations
 _STANDING = 1e-8  # a learning rate at which nothing can diverge; the arithmetic is the same
 
@@ -223,11 +224,14 @@ def _measure(session: Session, learners: int, batch_size: int, window: Window) -
         session.adjust(learners=learners, batch_size=batch_size)
     except CrossbowError as error:
         return ScanPoint(learners, batch_size, math.nan, math.nan, refused=str(error))
-    watch, steps, rates = Stopwatch(window), max(1, min(window.iterations, window.warm_up_iterations)), None
+    watch, steps, rates = Stopwatch(window), max(1, window.warm_up_iterations), None
     while rates is None:
-        now = session.snapshot
-        rates = watch.add(elapsed_s=now.elapsed_s, iteration=now.iteration, samples=now.samples)
+        before = session.snapshot
+        rates = watch.add(elapsed_s=before.elapsed_s, iteration=before.iteration, samples=before.samples)
         if rates is None:
             session.step(steps)
+            # As many at once as fit into a window: a device runs bursts of iterations, which short steps would cut.
+            if session.snapshot.elapsed_s - before.elapsed_s < window.seconds / _STEPS_TO_A_WINDOW:
+                steps *= 2
     found = Measurement.of_windows(learners, batch_size, rates)
     return ScanPoint(learners, batch_size, found.samples_per_s, found.spread)
