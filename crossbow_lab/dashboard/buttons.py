@@ -26,6 +26,7 @@ _FITS = {
     "save": ("ready", "running", "paused", "finished", "stopped", "failed"),
 }
 _PALE = "cb-pale"
+_TUNE = "Find the number of learners with the most throughput"
 
 
 class Buttons:
@@ -62,9 +63,7 @@ class Buttons:
             "step10": button("step10", "step ×10", "Train ten iterations, then pause"),
             "stop": button("stop", "stop", "Stop, and evaluate the central average model"),
             "restart": button("restart", "restart averaging", "Set all learners to z and clear all momentum"),
-            "tune": button(
-                "tune", "auto-tune", "Find the number of learners with the most throughput; again: stop that"
-            ),
+            "tune": button("tune", "auto-tune", _TUNE),
             "reset": button("reset", "reset", "Begin again with the same seed, adjustments dropped"),
             "checkpoint": button("checkpoint", "checkpoint", "Write all that is needed to go on another day"),
             "save": button("save", "save run", "Write history, events and recipe, for cb.replay(folder)"),
@@ -76,7 +75,8 @@ class Buttons:
 
     def show(self, state: str, tuner: str) -> None:
         """Make pale what makes no sense in this state, and say on its button what the auto-tuner does."""
-        put(self._buttons["tune"], "description", f"auto-tune: {tuner}" if tuner else "auto-tune")
+        put(self._buttons["tune"], "description", _tune_label(tuner))
+        put(self._buttons["tune"], "tooltip", f"Auto-tuner: {tuner}; press to end it" if tuner else _TUNE)
         if state != self._shown:
             self._shown = state
             for name, button in self._buttons.items():
@@ -141,3 +141,17 @@ class Buttons:
         """Write the record into a new folder."""
         folder = Path("crossbow-runs").resolve() / f"{datetime.now():%Y%m%dT%H%M%S}"
         return f"saved: {save(self._session, folder)}; cb.replay shows it again"
+
+
+def _tune_label(tuner: str) -> str:
+    """Return the auto-tuner's status in as few letters as its button has room for.
+
+    Examples
+    --------
+    >>> _tune_label(""), _tune_label("measuring 3 learners"), _tune_label("settled on 12 learners")
+    ('auto-tune', 'tuning: 3', 'tuned: 12')
+    """
+    if not tuner:
+        return "auto-tune"
+    number = next(word for word in tuner.split() if word.isdigit())
+    return f"{'tuned' if tuner.startswith('settled') else 'tuning'}: {number}"

@@ -172,7 +172,7 @@ def test_the_auto_tune_button_starts_a_search_and_ends_it(opened: Any, wait_for:
     button = _widget(opened, "tune")
     opened.start()
     button.click()
-    wait_for(lambda: button.description.startswith("auto-tune: measuring"))
+    wait_for(lambda: button.description.startswith("tuning: ") and "measuring" in button.tooltip)
     wait_for(lambda: any(mark["kind"] == "tuner" and "auto-tuner: try" in mark["text"] for mark in _marks(opened)))
     button.click()
     wait_for(lambda: button.description == "auto-tune")
