@@ -31,6 +31,8 @@ _HOMES = {
     "Cyclic": "session",
     "Cosine": "session",
     "OneCycle": "session",
+    "GoodputRule": "tuning",
+    "PaperRule": "tuning",
     "Recipe": "session",
     "Run": "runs",
     "Session": "session",
@@ -40,8 +42,20 @@ _HOMES = {
     "replay": "dashboard",
     "run_notebook": "runs",
     "sweep": "runs",
+    "scan": "session",
 }
-_PARTS = ("averaging", "kernels", "learners", "workloads", "session", "dashboard", "landscape", "runs", "errors")
+_PARTS = (
+    "averaging",
+    "kernels",
+    "learners",
+    "workloads",
+    "session",
+    "dashboard",
+    "landscape",
+    "runs",
+    "errors",
+    "tuning",
+)
 
 __all__ = [
     "EAMSGD",
@@ -55,6 +69,7 @@ __all__ = [
     "DiLoCo",
     "Downpour",
     "ExponentialDecay",
+    "GoodputRule",
     "HierarchicalSMA",
     "Hogwild",
     "InverseDecay",
@@ -63,6 +78,7 @@ __all__ = [
     "MultiStepDecay",
     "OneCycle",
     "PairAveraging",
+    "PaperRule",
     "PolyakRuppert",
     "Recipe",
     "Run",
@@ -80,8 +96,10 @@ __all__ = [
     "replay",
     "run_notebook",
     "runs",
+    "scan",
     "session",
     "sweep",
+    "tuning",
     "workloads",
 ]
 
@@ -114,7 +132,9 @@ if TYPE_CHECKING:
         Recipe,
         Session,
         StepDecay,
+        scan,
     )
+    from crossbow_lab.tuning import GoodputRule, PaperRule
 
 
 def __getattr__(name: str) -> Any:

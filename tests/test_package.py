@@ -23,7 +23,7 @@ MODULES = sorted(
 HEAVY = ("torch", "pandas", "cupy", "plotly", "ipywidgets", "anywidget", "papermill", "dask", "jax")
 LAYERS = [
     {"errors", "named", "random", "resources", "surroundings", "__init__"},
-    {"averaging", "kernels", "workloads"},
+    {"averaging", "kernels", "workloads", "tuning"},
     {"learners"},
     {"devices"},
     {"session"},
@@ -77,7 +77,19 @@ def test_every_public_name_is_there():
 
 @pytest.mark.parametrize(
     "name",
-    ["", "averaging", "kernels", "landscape", "learners", "workloads", "session", "runs", "bench", "dashboard"],
+    [
+        "",
+        "averaging",
+        "kernels",
+        "landscape",
+        "learners",
+        "tuning",
+        "workloads",
+        "session",
+        "runs",
+        "bench",
+        "dashboard",
+    ],
 )
 def test_every_public_name_is_documented(name):
     """Functions and classes, and the public methods of classes."""

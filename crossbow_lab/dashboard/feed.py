@@ -27,6 +27,7 @@ _KINDS: dict[str, MarkKind] = {
     "adjustment": "adjustment",
     "learning_rate": "adjustment",
     "restart": "restart",
+    "tuner": "tuner",
     "checkpoint": "checkpoint",
     "restored": "checkpoint",
     "target": "target",
@@ -188,6 +189,8 @@ def _label(event: Event) -> str:
             return "checkpoint not written" if event.detail.startswith("not written") else "checkpoint"
         case "target":
             return "target reached"
+        case "tuner":
+            return f"auto-tuner: {event.detail.partition(':')[0]}"
         case _:
             return event.kind
 

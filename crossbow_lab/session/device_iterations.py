@@ -12,8 +12,10 @@ from crossbow_lab.averaging import EAMSGD, EASGD, SMA, SSGD, algorithm_name, loc
 from crossbow_lab.errors import ConfigurationError, ExecutorError
 from crossbow_lab.kernels.averaging import make_scalars, square_sums, write_scalars
 from crossbow_lab.learners import Batches, Choice, Work, one_device
+from crossbow_lab.learners.gradients import gradient_squares
 from crossbow_lab.learners.program import MOST_LANES, Program, Task, make_learning, make_program
 from crossbow_lab.learners.resident import Supply
+from crossbow_lab.learners.timeline import Recorder
 from crossbow_lab.learners.update import Rule
 from crossbow_lab.learners.work import Learning
 from crossbow_lab.session.setting import Setting
@@ -44,15 +46,21 @@ class DeviceIterations:
 
     def __init__(self, work: Work, supply: Supply, batches: Batches, weight_decay: float) -> None:
         self.notices: list[str] = []
+        self.recorder: Recorder | None = None
         self._task = Task(work, supply, make_scalars(work.bank.weights))
         self._batches, self._weight_decay = batches, weight_decay
         self._updates = Updates(work.bank, weight_decay)
         self._written: dict[str, float] = {}
         self._learnings: dict[tuple[str, int, int], Learning] = {}
-        self._programs: dict[tuple[str, int, int, Rule, int], Program] = {}
+        self._programs: dict[tuple[str, int, int, Rule, int, Recorder | None], Program] = {}
         self._last: Program | None = None
         self._in_flight: deque[torch.cuda.Event] = deque()
         self._told: set[str] = set()
+
+    def record(self, recorder: Recorder | None) -> None:
+        """Forget the programs that were made for another recorder."""
+        self.recorder = recorder
+        self._programs = {key: made for key, made in self._programs.items() if key[-1] in (None, recorder)}
 
     def prepare(self, setting: Setting, position: int, iteration: int) -> None:
         """Make the programs that `run` will ask for."""
@@ -60,6 +68,9 @@ class DeviceIterations:
         wanted = [(True, 1), (True, AT_ONCE)] if period == 1 else [(True, 1), (False, 1), (False, period - 1)]
         for synchronises, most in wanted:
             self._program(setting, position, iteration, synchronises=synchronises, most=most)
+        if self.recorder is not None:
+            for synchronises in sorted({synchronises for synchronises, _ in wanted}):
+                self._program(setting, position, iteration, synchronises=synchronises, most=1, recorder=self.recorder)
         self._tell_of_kernels(setting)
 
     def choose(self, setting: Setting, position: int, iteration: int) -> Choice:
@@ -87,8 +98,17 @@ class DeviceIterations:
     def run(
         self, setting: Setting, position: int, iteration: int, *, synchronises: bool, n_before: int, most: int
     ) -> Tensor:
-        """Launch a program; returns before the device is done."""
-        program = self._program(setting, position, iteration, synchronises=synchronises, most=most)
+        """Launch a program; returns before the device is done.
+
+        An iteration that is recorded is launched by itself and not as a graph, in which events couldn't tell the time:
+        the same calls, so the same bits, but slower. So on a device few are.
+        """
+        recorder = self.recorder
+        if recorder is not None and not recorder.is_due(iteration):
+            most, recorder = min(most, recorder.every - iteration % recorder.every), None
+        elif recorder is not None:
+            most, recorder.iteration = 1, iteration
+        program = self._program(setting, position, iteration, synchronises=synchronises, most=most, recorder=recorder)
         self._write_scalars(setting)
         samples, supply = program.iterations * setting.aggregate_batch, self._task.supply
         self._wait_for_room()
@@ -107,27 +127,52 @@ class DeviceIterations:
             return square_sums(last.partials)[:replicas].sqrt()
         return self._updates.distances(setting)
 
-    def _program(self, setting: Setting, position: int, iteration: int, *, synchronises: bool, most: int) -> Program:
+    def gradient_squares(self, setting: Setting, *, out: Tensor, total_n: Tensor) -> Tensor:
+        """Finish what the last update has measured, or compute them from the bank."""
+        last, replicas = self._last, setting.replicas
+        if last is not None and last.partials is not None and last.losses.shape[1] == replicas:
+            return square_sums(last.partials)[replicas:]
+        return gradient_squares(self._task.work.bank.gradients[:replicas], out=out, total_n=total_n)
+
+    def _program(
+        self,
+        setting: Setting,
+        position: int,
+        iteration: int,
+        *,
+        synchronises: bool,
+        most: int,
+        recorder: Recorder | None = None,
+    ) -> Program:
         """Return the program for what comes next, made or found among the last few."""
         rule = _rule(setting, synchronises=synchronises)
         at_once = min(_at_once(setting), self._task.supply.most_iterations) if _has_kernel(rule) else 1
         own = (setting.executor, setting.replicas, setting.replica_batch)
-        key = (*own, rule, at_once if most >= at_once else 1)
+        key = (*own, rule, at_once if most >= at_once else 1, recorder)
         program = self._programs.pop(key, None)
         if program is None:
-            program = self._make(setting, position, iteration, rule, key[-1])
+            program = self._make(setting, position, iteration, rule, *key[-2:])
         self._programs[key] = program
         if len(self._programs) > _KEPT:
             del self._programs[next(iter(self._programs))]
         return program
 
-    def _make(self, setting: Setting, position: int, iteration: int, rule: Rule, iterations: int) -> Program:
+    def _make(
+        self,
+        setting: Setting,
+        position: int,
+        iteration: int,
+        rule: Rule,
+        iterations: int,
+        recorder: Recorder | None,
+    ) -> Program:
         """Make a program; refuse what there is no memory for."""
         supply, executor = self._task.supply, setting.executor
         try:
             with one_device(self._task.scalars.device), torch.enable_grad():
                 supply.begin(position, iteration, setting.aggregate_batch * iterations)
-                program = make_program(self._task, executor, self._learning(setting, position), rule, iterations)
+                learning = self._learning(setting, position)
+                program = make_program(self._task, executor, learning, rule, iterations, recorder)
         except torch.OutOfMemoryError as error:
             self._learnings.pop((executor, setting.replicas, setting.replica_batch), None)
             raise ConfigurationError(

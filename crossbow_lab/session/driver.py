@@ -74,6 +74,8 @@ class Driver:
             if self._is_active:
                 raise self._refusal(what)
             made = make_limits(self._loop.origin, is_needed=is_needed, **limits)
+            if what in ("run", "start"):  # steps may be as short as their owner likes
+                self._loop.tuner.check(made)
             self._is_active = True
             self._idle.clear()
             self._loop.observer.state = "running"

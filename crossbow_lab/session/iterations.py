@@ -1,11 +1,14 @@
 """Runs iterations: on torch's own operators, any device, or as programs with CUDA kernels (`device_iterations`)."""
 
+import time
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from crossbow_lab.learners import Batches, Choice, Step, Work, choose, make_step
+from crossbow_lab.learners.gradients import gradient_squares
+from crossbow_lab.learners.timeline import ALL, Recorder
 from crossbow_lab.session.setting import Setting
 from crossbow_lab.session.updates import Updates
 
@@ -21,11 +24,16 @@ class Iterations(Protocol):
     prepares_first : whether a new setting may turn out to need more memory than there is, and is prepared before it
         is taken.
     most_at_once : no call of `run` trains more iterations than this.
+    recorder : gets spans of tasks, see `record`; None: nothing is timed.
     """
 
     notices: list[str]
     prepares_first: bool
     most_at_once: int
+    recorder: Recorder | None
+
+    def record(self, recorder: Recorder | None) -> None:
+        """Record tasks from the next iteration on, or none. Prepare the present setting after that."""
 
     def prepare(self, setting: Setting, position: int, iteration: int) -> None:
         """Make ready for a setting, so that `run` finds everything made.
@@ -64,6 +72,14 @@ class Iterations(Protocol):
             nothing where the update's kernel has measured them.
         """
 
+    def gradient_squares(self, setting: Setting, *, out: Tensor, total_n: Tensor) -> Tensor:
+        """Return ‖g_j‖² of every replica in the last iteration, and ‖Σ_j g_j‖² behind them; never waits.
+
+        Parameters
+        ----------
+        out, total_n : as in `crossbow_lab.learners.gradients.gradient_squares`; may be left alone.
+        """
+
 
 class HostIterations:
     """Iterations launched operator by operator, one at a time, on any device.
@@ -81,9 +97,15 @@ class HostIterations:
 
     def __init__(self, work: Work, batches: Batches, weight_decay: float) -> None:
         self.notices: list[str] = []
+        self.recorder: Recorder | None = None
         self._work, self._batches = work, batches
-        self._steps: dict[tuple[str, int, int], Step] = {}
+        self._steps: dict[tuple[str, int, int, Recorder | None], Step] = {}
         self._updates = Updates(work.bank, weight_decay)
+
+    def record(self, recorder: Recorder | None) -> None:
+        """Forget the steps that were made for another recorder."""
+        self.recorder = recorder
+        self._steps = {key: step for key, step in self._steps.items() if key[-1] in (None, recorder)}
 
     def prepare(self, setting: Setting, position: int, iteration: int) -> None:
         """Make the executor's step."""
@@ -104,21 +126,51 @@ class HostIterations:
         done = min(most, self.most_at_once)
         kept = []
         for i in range(done):
-            inputs, targets = self._batches.take(position + i * samples, samples)
-            losses = self._step_for(setting, inputs, targets)(inputs, targets, iteration + i)
+            recorder = self.recorder
+            if recorder is not None and recorder.is_due(iteration + i):
+                at = (position + i * samples, iteration + i, n_before + i)
+                losses = self._run_timed(recorder, setting, *at, synchronises=synchronises)
+            else:
+                inputs, targets = self._batches.take(position + i * samples, samples)
+                losses = self._step_for(setting, inputs, targets)(inputs, targets, iteration + i)
+                self._updates.update(setting, n_before + i, synchronises=synchronises)
             kept.append(losses if done == 1 else losses.clone())
-            self._updates.update(setting, n_before + i, synchronises=synchronises)
         return kept[0].unsqueeze(0) if done == 1 else torch.stack(kept)
+
+    def _run_timed(
+        self,
+        recorder: Recorder,
+        setting: Setting,
+        position: int,
+        iteration: int,
+        n_before: int,
+        *,
+        synchronises: bool,
+    ) -> Tensor:
+        """Train one iteration whose tasks are recorded; the same operators in the same order."""
+        recorder.iteration, since_s = iteration, time.perf_counter()
+        inputs, targets = self._batches.take(position, setting.aggregate_batch)
+        since_s = recorder.add("data", ALL, since_s)
+        by_learner = recorder if setting.executor == "loop" else None
+        losses = self._step_for(setting, inputs, targets, by_learner)(inputs, targets, iteration)
+        since_s = recorder.add("learning", ALL, since_s) if by_learner is None else time.perf_counter()
+        self._updates.update(setting, n_before, synchronises=synchronises)
+        recorder.add("synchronisation" if synchronises else "learning", ALL, since_s)
+        return losses
 
     def distances(self, setting: Setting, *, is_recent_enough: bool = False) -> Tensor:
         """Compute distances as they are now."""
         del is_recent_enough
         return self._updates.distances(setting)
 
-    def _step_for(self, setting: Setting, inputs: Tensor, targets: Tensor) -> Step:
+    def gradient_squares(self, setting: Setting, *, out: Tensor, total_n: Tensor) -> Tensor:
+        """Compute them from the bank."""
+        return gradient_squares(self._work.bank.gradients[: setting.replicas], out=out, total_n=total_n)
+
+    def _step_for(self, setting: Setting, inputs: Tensor, targets: Tensor, recorder: Recorder | None = None) -> Step:
         """Return the executor's step for a setting, made or found among the last few."""
-        key = (setting.executor, setting.replicas, setting.replica_batch)
-        step = self._steps.pop(key, None) or make_step(self._work, *key, inputs, targets)
+        key = (setting.executor, setting.replicas, setting.replica_batch, recorder)
+        step = self._steps.pop(key, None) or make_step(self._work, *key[:-1], inputs, targets, recorder)
         self._steps[key] = step
         if len(self._steps) > _KEPT_STEPS:
             del self._steps[next(iter(self._steps))]

@@ -14,20 +14,21 @@ from torch import nn
 
 from crossbow_lab.averaging import Algorithm
 from crossbow_lab.errors import ConfigurationError
-from crossbow_lab.session.build import Built, Own, build, rebuild
+from crossbow_lab.session.auto_tuner import AutoTuner
+from crossbow_lab.session.build import Built, Model, Own, build, rebuild
 from crossbow_lab.session.checkpoint import Checkpoint
+from crossbow_lab.session.gradient_noise import GradientNoise
 from crossbow_lab.session.history import Record, next_folder, time_to_accuracy
 from crossbow_lab.session.limits import Accuracy, TimeToAccuracy
 from crossbow_lab.session.observer import Snapshot
 from crossbow_lab.session.opening import get_ready, read_arguments, rebuild_from
 from crossbow_lab.session.policies import Policy
 from crossbow_lab.session.recipe import Recipe
+from crossbow_lab.session.timeline import Timeline
 
 if TYPE_CHECKING:
     from crossbow_lab.dashboard import Dashboard
     from crossbow_lab.runs import Run
-
-Model = str | nn.Module | Callable[[], nn.Module]
 
 
 class Session:
@@ -50,8 +51,7 @@ class Session:
     learning_rate_policy : such as ``cb.Cosine(length=10)`` in epochs, a factor of learning_rate; by default None
     weight_decay : float >= 0; by default 0
     loss : "cross_entropy", "mse", or a function of (output, target) that returns one number; by default the first
-    executor : "auto", "loop", "fused", or on CUDA "streams"
-        By default "auto": measures, and says what it chose.
+    executor : "auto" (by default; measures, and says what it chose), "loop", "fused", or on CUDA "streams"
     device, dtype : "cpu" or "cuda:0"; "float32" or "float64"; by default the first of each
     amp : mixed precision: passes in bfloat16 where that is safe, weights and averaging in float32; by default False
     augment : bool, or None: as the data set says
@@ -60,22 +60,17 @@ class Session:
     max_learners : rows of the bank; None: 64, or ``learners`` if more
     threads : CPU threads; None: as torch has, or what ``executor="auto"`` finds faster
     data_dir : folder with data sets; None: ``CROSSBOW_DATA``, else the user's cache
-    folder : where history, events and recipe are written as they happen; None: memory only
-        A new one, or one without a session's record.
+    folder : a new one, where history, events and recipe are written as they happen; None: memory only
     own_model : nn.Module or function, only with a Recipe whose model has no name
     allow_imports : whether a Recipe may name code to import
 
-    Raises
-    ------
-    CrossbowError
-        ConfigurationError, DataError, ModelError, RecipeError, ExecutorError or DeviceUnavailable, each saying what
-        was given, what is needed and what to do; before anything trains.
+    Raises ConfigurationError, DataError, ModelError, RecipeError, ExecutorError or DeviceUnavailable, each saying what
+    was given, what is needed and what to do; before anything trains.
 
     Examples
     --------
     >>> session = Session(model="mlp", dataset="digits", learners=4, batch_size=8, executor="fused")
-    >>> _ = session.run(iterations=20)
-    >>> session.snapshot.iteration
+    >>> session.run(iterations=20).snapshot.iteration
     20
     """
 
@@ -108,8 +103,14 @@ class Session:
         allow_imports: bool | None = None,
         **unknown: Never,
     ) -> None:
-        recipe, own = read_arguments(locals().copy())
-        self._open(build(recipe, own), folder, None)
+        self._open(build(*read_arguments(locals().copy())), folder, None)
+
+    @classmethod
+    def _of(cls, built: Built, folder: str | Path | None = None, past: Checkpoint | None = None) -> "Session":
+        """Return a session of what has been built."""
+        session = cls.__new__(cls)
+        session._open(built, folder, past)
+        return session
 
     def _open(self, built: Built, folder: str | Path | None, past: Checkpoint | None) -> None:
         """Get ready to train for the first time."""
@@ -142,12 +143,8 @@ class Session:
         until : target accuracy. Alone it is no bound: give another limit beside it.
         progress : print a line at most every two seconds; by default where nobody looks (``CROSSBOW_HEADLESS``).
 
-        Raises
-        ------
-        ConfigurationError
-            If there is nothing to say when to end, or the session is training already.
-        DivergedError
-            If a loss stops being finite; everything recorded until then is kept.
+        Raises ConfigurationError if there is nothing to say when to end, or the session is training already; and
+        DivergedError if a loss stops being finite: everything recorded until then is kept.
         """
         self._driver.run("run", progress=progress, epochs=epochs, iterations=iterations, seconds=seconds, until=until)
         return self
@@ -218,10 +215,7 @@ class Session:
         learners, batch_size, learning_rate, sync_period, algorithm, executor
             Any of them. Changes given together take effect together, and become one adjustment of the recipe.
 
-        Raises
-        ------
-        ConfigurationError
-            If a value can't be; nothing changes then.
+        Raises ConfigurationError if a value can't be; nothing changes then.
         """
         self._requests.ask(changes)
 
@@ -229,17 +223,27 @@ class Session:
         """Set all learners to z and clear all momentum, before the next iteration."""
         self.adjust(restart=True)
 
+    @property
+    def auto_tuner(self) -> AutoTuner:
+        """Chooses the number of learners while it trains: ``session.auto_tuner.start()``."""
+        return AutoTuner(self._loop.tuner, self._driver)
+
+    @property
+    def gradient_noise(self) -> GradientNoise:
+        """Measures the gradient noise scale while it trains: ``session.gradient_noise.start()``."""
+        return GradientNoise(self._loop.observer.noise, self._driver)
+
+    @property
+    def timeline(self) -> Timeline:
+        """Records when which task ran: ``session.timeline.start()``."""
+        return Timeline(self._loop, self._driver)
+
     def reset(self) -> "Session":
         """Begin again: the same recipe and seed from the start, without the adjustments made since.
 
         Stops training first. The record goes on in a new folder beside the first, ``folder-2``, ``folder-3`` and so
-        on; the old one stays as it is.
-
-        Raises
-        ------
-        ConfigurationError
-            If the session is closed, its initial weights are gone (it was restored with a model of your own), or
-            there is no memory for new learners beside the old.
+        on; the old one stays as it is. Raises ConfigurationError if the session is closed, its initial weights are
+        gone (it was restored with a model of your own), or there is no memory for new learners beside the old.
         """
         with self._resetting:
             if self._driver.is_closed:
@@ -290,7 +294,7 @@ class Session:
 
     @property
     def events(self) -> pd.DataFrame:
-        """What happened when: adjustments, restarts, the executor's choice, checkpoints, failures."""
+        """What happened when: adjustments, restarts, decisions of executor and auto-tuner, checkpoints, failures."""
         return self._loop.record.events.frame()
 
     @property
@@ -367,16 +371,11 @@ class Session:
             matter, but for those that aren't trained.
         data_dir, folder, allow_imports : as in `Session`; the folder gets the whole record.
 
-        Raises
-        ------
-        CheckpointError
-            If the file is damaged, cut short, or written by a newer version.
+        Raises CheckpointError if the file is damaged, cut short, or written by a newer version.
         """
         own = Own(own_model, dataset, loss, None if data_dir is None else str(data_dir), allow_imports)
         built, past = rebuild_from(Path(path), own)
-        session = cls.__new__(cls)
-        session._open(built, folder, past)
-        return session
+        return cls._of(built, folder, past)
 
     def close(self) -> None:
         """Stop training and close the files of ``folder``; what was recorded stays readable."""

@@ -277,15 +277,19 @@ class Trainer:
         Its batch-norm statistics are the learners' average, or recalibrated on training samples, as the recipe
         says.
         """
+        model = self.central_copy()
+        if self.recipe.batch_norm == "recalibrate":
+            recalibrate(model, self.data, self.prepare)
+        return model.eval()
+
+    def central_copy(self) -> nn.Module:
+        """Return a copy of the module with z as its parameters and the learners' average buffers."""
         replicas = self.setting.replicas
         with torch.no_grad():
             for name, buffer in self._central.named_buffers():
                 rows = self.bank.buffers[name][:replicas]
                 buffer.copy_(rows.mean(0) if rows.is_floating_point() else rows[0])
-        model = copy.deepcopy(self._central)
-        if self.recipe.batch_norm == "recalibrate":
-            recalibrate(model, self.data, self.prepare)
-        return model.eval()
+        return copy.deepcopy(self._central)
 
     def distances(self, *, is_recent_enough: bool = False) -> Tensor:
         """Return every learner's Euclidean distance to z: (replicas,); see `Iterations.distances`."""

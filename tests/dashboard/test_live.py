@@ -199,6 +199,19 @@ def test_the_buttons_do_what_they_say(opened: Any, wait_for: Any) -> None:
     wait_for(lambda: opened.dashboard().live.board.length("train") == 1)
 
 
+def test_the_auto_tune_button_starts_a_search_and_ends_it(opened: Any, wait_for: Any) -> None:
+    """It says what the search does, and every decision is marked in the plots."""
+    button = _widget(opened, "tune")
+    opened.start()
+    button.click()
+    wait_for(lambda: button.description.startswith("tuning: ") and "measuring" in button.tooltip)
+    wait_for(lambda: any(mark["kind"] == "tuner" and "auto-tuner: try" in mark["text"] for mark in _marks(opened)))
+    button.click()
+    wait_for(lambda: button.description == "auto-tune")
+    opened.stop()
+    assert "tuner" in list(opened.events["kind"])
+
+
 def test_a_button_that_makes_no_sense_is_pale_and_says_why_not(opened: Any, wait_for: Any) -> None:
     """It keeps the keyboard's place, as a disabled one wouldn't."""
     pause = _widget(opened, "pause")
