@@ -118,8 +118,9 @@ def _as_png(picture: "Figure") -> bytes:
 def _panels(figure: go.Figure, picture: "Figure") -> "dict[str, Axes]":
     """Make one set of axes for each of the figure's, by plotly's names x, x2, ..., and where it has them."""
     names = sorted(key for key in figure.layout.to_plotly_json() if key.startswith("xaxis"))
-    lefts = [figure.layout[name].domain[0] for name in names]
-    spans = [figure.layout[name.replace("x", "y", 1)].domain for name in names]
+    alone = (0.0, 1.0)  # a figure's only axes have no place of their own
+    lefts = [(figure.layout[name].domain or alone)[0] for name in names]
+    spans = [figure.layout[name.replace("x", "y", 1)].domain or alone for name in names]
     columns, rows = sorted(set(lefts)), sorted(set(spans), reverse=True)  # the highest row comes first
     grid = picture.add_gridspec(len(rows), len(columns), height_ratios=[high - low for low, high in rows])
     panels = {}
