@@ -101,12 +101,11 @@ def make_program(
     partials = kernels.make_partials(bank.weights[:replicas]) if has_norms else None
     lanes = make_lanes(device, min(replicas, MOST_LANES)) if is_split else []
     if is_split:
-        launch = _side_by_side(
-            task, learning, split_update(bank, rule, replicas, task.scalars), losses, lanes, recorder
-        )
+        split = _with_names(rule, split_update(bank, rule, replicas, task.scalars))
+        launch = _side_by_side(task, learning, split, losses, lanes, recorder)
     else:
-        update = whole_update(bank, rule, replicas, task.scalars, partials)
-        launch = _in_one_piece(task, learning, update, losses, recorder)
+        whole = _named(rule, "synchronisation", ALL, whole_update(bank, rule, replicas, task.scalars, partials))
+        launch = _in_one_piece(task, learning, whole, losses, recorder)
     program = Program(launch, iterations, losses, partials)
     if device.type != "cuda" or executor == "loop" or recorder is not None:
         return program
@@ -121,6 +120,20 @@ def make_program(
         return replace(program, note=f"{type(task.work.model).__name__} runs without a CUDA graph: {error}")
 
 
+def _with_names(rule: Rule, update: SplitUpdate) -> SplitUpdate:
+    """Return an update whose parts have the names of their tasks."""
+    corrections = [_named(rule, "local_synchronisation", j, one) for j, one in enumerate(update.corrections)]
+    average = update.average
+    return SplitUpdate(tuple(corrections), None if average is None else Piece("global_synchronisation", ALL, average))
+
+
+def _named(rule: Rule, kind: str, learner: int, update: Callable[[], None]) -> Callable[[], None]:
+    """Return an update with the name of its task: learners' own steps are learning, and no update is no task."""
+    if rule.name == "none":
+        return update
+    return Piece("learning" if rule.name == "sgd" else kind, learner, update)
+
+
 def _in_one_piece(
     task: Task, learning: Learning, update: Callable[[], None], losses: Tensor, recorder: Recorder | None
 ) -> Callable[[], None]:
@@ -129,7 +142,6 @@ def _in_one_piece(
     supply, samples = task.supply, learning.inputs.shape[0] * learning.inputs.shape[1]
     inputs, targets = learning.inputs.flatten(0, 1), learning.targets.flatten(0, 1)
     learners = range(len(learning.parts)) if len(learning.parts) > 1 else (ALL,)
-    averaging = Piece("synchronisation", ALL, update)
 
     def launch() -> None:
         # A lane that only does its work leaves it on the stream that is current, also while that is captured.
@@ -140,7 +152,7 @@ def _in_one_piece(
             for j, part in zip(learners, learning.parts, strict=True):
                 lane.do(Piece("learning", j, partial(part, number)))
             losses[i].copy_(learning.losses)
-            lane.do(averaging)
+            lane.do(update)
         supply.advance(iterations * samples, iterations)
 
     return launch
@@ -191,11 +203,11 @@ def launch_side_by_side(
             for piece in _pass_of(task, learning, losses, i, j, (i * replicas + j) * batch_size):
                 lane.do(piece)
             lane.wait(averaged)
-            lane.do(Piece("local_synchronisation", j, update.corrections[j]))
+            lane.do(update.corrections[j])
         if update.average is not None:
             for lane in lanes:
                 averaging.wait(lane.mark())
-            averaging.do(Piece("global_synchronisation", ALL, update.average))
+            averaging.do(update.average)
             averaged = averaging.mark()
     for lane in (*lanes, averaging):
         main.wait(lane.mark())

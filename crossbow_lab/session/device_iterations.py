@@ -4,6 +4,7 @@ import statistics
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -13,9 +14,10 @@ from crossbow_lab.errors import ConfigurationError, ExecutorError
 from crossbow_lab.kernels.averaging import make_scalars, square_sums, write_scalars
 from crossbow_lab.learners import Batches, Choice, Work, one_device
 from crossbow_lab.learners.gradients import gradient_squares
+from crossbow_lab.learners.lanes import current_lane
 from crossbow_lab.learners.program import MOST_LANES, Program, Task, make_learning, make_program
 from crossbow_lab.learners.resident import Supply
-from crossbow_lab.learners.timeline import Recorder
+from crossbow_lab.learners.timeline import ALL, Piece, Recorder, timed
 from crossbow_lab.learners.update import Rule
 from crossbow_lab.learners.work import Learning
 from crossbow_lab.session.setting import Setting
@@ -116,7 +118,10 @@ class DeviceIterations:
         program.run()
         supply.advanced(samples, program.iterations)
         if not _has_kernel(_rule(setting, synchronises=synchronises)):
-            self._updates.update(setting, n_before, synchronises=synchronises)
+            update = partial(self._updates.update, setting, n_before, synchronises=synchronises)
+            lane = current_lane(self._task.scalars.device)
+            kind = "synchronisation" if synchronises else "learning"
+            timed(lane, "device", recorder).do(Piece(kind, ALL, update))
         self._last = program
         return program.losses
 

@@ -7,7 +7,7 @@ adjustment of the recipe, and a replay, which has no tuner, measures nothing aga
 import queue
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from crossbow_lab.errors import ConfigurationError, CrossbowError
@@ -28,6 +28,7 @@ class _Tuning:
     window: Window
     asked: int  # most learners, as the owner wants it
     most: int  # and as far as is known by now
+    first: int  # the rule's, or what the algorithm or the owner wants in its place
     stopwatch: Stopwatch
     measured: list[Measurement] = field(default_factory=list)
     settled_on: int | None = None
@@ -66,8 +67,8 @@ class Tuner:
 
     def start(self, rule: TuningRule, window: Window, most: int) -> None:
         """Begin a search: with the rule's first number of learners, from the next iteration on."""
-        tuning = self._tuning = _Tuning(rule, window, most, most, Stopwatch(window))
-        first = min(rule.first, most)
+        first = min(max(rule.first, self.least_that_fit()), most)
+        tuning = self._tuning = _Tuning(rule, window, most, most, first, Stopwatch(window))
         if isinstance(rule, GoodputRule) and not self._observer.noise.is_on:
             self._observer.noise.start(_NOISE_EVERY, None, 2)
         self._observer.note("tuner", f"on: {rule}, from {counted(first)} to {most}")
@@ -104,8 +105,8 @@ class Tuner:
             return
         learners, asked = self._trainer.setting.learners, tuning.asked
         most = max(learners, min(asked, self.most_that_fit()))
-        first = learners if "learners" in changes else min(tuning.rule.first, most)
-        self._tuning = _Tuning(tuning.rule, tuning.window, asked, most, Stopwatch(tuning.window))
+        first = learners if "learners" in changes else min(max(tuning.rule.first, self.least_that_fit()), most)
+        self._tuning = _Tuning(tuning.rule, tuning.window, asked, most, first, Stopwatch(tuning.window))
         self._observer.note("tuner", f"begun again: {', '.join(changes)} changed; from {counted(first)}")
         self._go_to(self._tuning, Decision(first, is_final=False, reason=""))
 
@@ -136,9 +137,18 @@ class Tuner:
                 return most
         return 1
 
+    def least_that_fit(self) -> int:
+        """Return the fewest learners that the algorithm allows; the present ones do, whatever it is."""
+        for least in range(1, self._trainer.setting.learners):
+            with suppress(ConfigurationError):
+                self._trainer.check({"learners": least})
+                return least
+        return self._trainer.setting.learners
+
     def _decide(self, tuning: _Tuning) -> None:
         """Decide, and have done before the next iteration what was decided."""
-        decision = decide(tuning.rule, tuning.measured, tuning.most)
+        rule = replace(tuning.rule, first=tuning.first)
+        decision = decide(rule, tuning.measured, tuning.most, self.least_that_fit())
         self._observer.note("tuner", str(decision))
         self._go_to(tuning, decision)
 

@@ -104,7 +104,7 @@ class Decision:
         return f"{what} {counted(self.learners)}: {self.reason}"
 
 
-def decide(rule: TuningRule, measured: Sequence[Measurement], most: int) -> Decision:
+def decide(rule: TuningRule, measured: Sequence[Measurement], most: int, least: int = 1) -> Decision:
     """Return what a rule does next.
 
     Parameters
@@ -112,11 +112,12 @@ def decide(rule: TuningRule, measured: Sequence[Measurement], most: int) -> Deci
     rule : PaperRule or GoodputRule
     measured : of one batch size, in the order in which they were made; at least one.
     most : the most learners that fit; at least as many as were measured.
+    least : the fewest that can train, such as one for each device of hierarchical SMA.
 
     Raises
     ------
     ConfigurationError
-        If nothing was measured, or with different batch sizes, or more learners than fit.
+        If nothing was measured, or with different batch sizes, or more learners than fit, or fewer than can train.
 
     Examples
     --------
@@ -135,7 +136,13 @@ def decide(rule: TuningRule, measured: Sequence[Measurement], most: int) -> Deci
         raise ConfigurationError(
             f"most is {most}, but {max(one.learners for one in measured)} learners were measured; give what fits"
         )
-    return _by_paper(rule, measured, most) if isinstance(rule, PaperRule) else _by_goodput(rule, measured, most)
+    if least > min(one.learners for one in measured):
+        raise ConfigurationError(
+            f"least is {least}, but {min(one.learners for one in measured)} learners were measured; give what can train"
+        )
+    if isinstance(rule, PaperRule):
+        return _by_paper(rule, measured, most)
+    return _by_goodput(rule, measured, most, least)
 
 
 def _by_paper(rule: PaperRule, measured: Sequence[Measurement], most: int) -> Decision:
@@ -164,7 +171,7 @@ def _by_paper(rule: PaperRule, measured: Sequence[Measurement], most: int) -> De
     return Decision(best.learners, is_final=True, reason=reason)
 
 
-def _by_goodput(rule: GoodputRule, measured: Sequence[Measurement], most: int) -> Decision:
+def _by_goodput(rule: GoodputRule, measured: Sequence[Measurement], most: int, least: int) -> Decision:
     """Walk up by doubling, then halve the gaps beside the best."""
     noise_scale = measured[-1].noise_scale
     known = not math.isnan(noise_scale)
@@ -179,7 +186,7 @@ def _by_goodput(rule: GoodputRule, measured: Sequence[Measurement], most: int) -
     rungs_above = sum(best < m for m in scores if _is_rung(m, rule.first, most))
     if top < most and rungs_above < rule.patience:
         return Decision(min(2 * top, most), is_final=False, reason=reason)
-    below = max((m for m in scores if m < best), default=0)
+    below = max((m for m in scores if m < best), default=least - 1)
     above = min((m for m in scores if m > best), default=best)
     if max(best - below, above - best) > 1:
         middle = (below + best) // 2 if best - below >= above - best else (best + above) // 2

@@ -408,7 +408,7 @@ def _train_side_by_side(order: int | None) -> bytes:
 
 
 @pytest.mark.parametrize("executor", ["fused", "streams"])
-@pytest.mark.parametrize("algorithm", [SMA(), SMA(sync_period=3), EASGD()])
+@pytest.mark.parametrize("algorithm", [SMA(), SMA(sync_period=3), EASGD(), LocalSGD(), DiLoCo(sync_period=2)])
 def test_norms_of_gradients_come_with_the_averaging(emulated: Emulator, executor: str, algorithm: Any) -> None:
     """From the kernel where it measures them, from the bank where it doesn't; the same as on torch's operators."""
     data = small_images()
@@ -427,7 +427,9 @@ def test_norms_of_gradients_come_with_the_averaging(emulated: Emulator, executor
 
 
 @pytest.mark.parametrize("executor", ["loop", "fused", "streams"])
-@pytest.mark.parametrize("algorithm", [SMA(), SMA(sync_period=3, local_momentum=0.5), SSGD()])
+@pytest.mark.parametrize(
+    "algorithm", [SMA(), SMA(sync_period=3, local_momentum=0.5), SSGD(), EAMSGD(sync_period=2), DiLoCo(sync_period=3)]
+)
 def test_recorded_iterations_train_the_same_bits(emulated: Emulator, executor: str, algorithm: Any) -> None:
     """One in three, between bursts of the others."""
     data = small_images(is_varied=True)
@@ -460,3 +462,18 @@ def test_the_tasks_of_streams_are_spans_of_their_lanes(emulated: Emulator) -> No
     trainer.step()
     spans = [(span.kind, span.learner, span.stream) for span in recorder.spans if span.iteration == 1]
     assert spans == [(kind, ALL, "device") for kind in ("data", "learning", "synchronisation")]
+
+
+@pytest.mark.parametrize("executor", ["fused", "streams"])
+def test_algorithms_without_a_kernel_synchronise_on_the_timeline_too(emulated: Emulator, executor: str) -> None:
+    """After the passes, on the device's own stream; between synchronisations there is learning only."""
+    trainer = trainer_of(small_images(), on_kernels=True, executor=executor, algorithm=DiLoCo(sync_period=2))
+    recorder = Recorder(1, 1000, CPU)
+    trainer.iterations.record(recorder)
+    for _ in range(2):
+        trainer.step()
+    kinds = [[span.kind for span in recorder.spans if span.iteration == i] for i in (0, 1)]
+    assert set(kinds[0]) == {"data", "learning"}
+    assert set(kinds[1]) == {"data", "learning", "synchronisation"}
+    last = recorder.spans[-1]
+    assert (last.kind, last.learner, last.stream) == ("synchronisation", ALL, "device")

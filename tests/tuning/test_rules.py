@@ -174,6 +174,7 @@ def test_traces_with_gaps_and_zeros_are_refused(trace: dict[int, list[float]], m
         (lambda: GoodputRule(first=True), "first is True"),
         (lambda: decide(PaperRule(), [], 4), "nothing was measured"),
         (lambda: decide(PaperRule(), [Measurement(3, 1, 9.0)], 2), "most is 2, but 3 learners were measured"),
+        (lambda: decide(PaperRule(), [Measurement(3, 1, 9.0)], 4, 4), "least is 4, but 3 learners were measured"),
         (lambda: decide(PaperRule(), [Measurement(1, 1, 9.0), Measurement(2, 4, 9.0)], 2), r"batch sizes \[1, 4\]"),
         (lambda: Measurement(0, 1, 9.0), "0 learners and batch size 1"),
         (lambda: Measurement(1, 1, 0.0), "the throughput with 1 learners is 0.0 samples/s"),
