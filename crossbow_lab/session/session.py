@@ -6,6 +6,7 @@ only, and reads an immutable snapshot that it replaces about every 50 ms.
 
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Never
 
@@ -23,6 +24,7 @@ from crossbow_lab.session.limits import Accuracy, TimeToAccuracy
 from crossbow_lab.session.observer import Snapshot
 from crossbow_lab.session.opening import get_ready, read_arguments, rebuild_from
 from crossbow_lab.session.policies import Policy
+from crossbow_lab.session.progress import standing
 from crossbow_lab.session.recipe import Recipe
 from crossbow_lab.session.timeline import Timeline
 
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from crossbow_lab.runs import Run
 
 
-class Session:
+class Session(AbstractContextManager["Session"]):
     """One training session with live adjustments.
 
     Parameters
@@ -64,8 +66,17 @@ class Session:
     own_model : nn.Module or function, only with a Recipe whose model has no name
     allow_imports : whether a Recipe may name code to import
 
-    Raises ConfigurationError, DataError, ModelError, RecipeError, ExecutorError or DeviceUnavailable, each saying what
-    was given, what is needed and what to do; before anything trains.
+    Attributes
+    ----------
+    auto_tuner : AutoTuner; chooses the number of learners while it trains: ``session.auto_tuner.start()``
+    gradient_noise : GradientNoise; measures the gradient noise scale: ``session.gradient_noise.start()``
+    timeline : Timeline; records when which task ran: ``session.timeline.start()``
+
+    Raises
+    ------
+    CrossbowError
+        ConfigurationError, DataError, ModelError, RecipeError, ExecutorError or DeviceUnavailable, each saying what
+        was given, what is needed and what to do; before anything trains.
 
     Examples
     --------
@@ -106,7 +117,7 @@ class Session:
         self._open(build(*read_arguments(locals().copy())), folder, None)
 
     @classmethod
-    def _of(cls, built: Built, folder: str | Path | None = None, past: Checkpoint | None = None) -> "Session":
+    def _of(cls, built: Built, past: Checkpoint | None = None, folder: str | Path | None = None) -> "Session":
         """Return a session of what has been built."""
         session = cls.__new__(cls)
         session._open(built, folder, past)
@@ -121,6 +132,8 @@ class Session:
         """Get ready to train; an executor that can't run the model says so now."""
         loop, driver, requests = get_ready(built, folder, past)
         self._built, self._loop, self._driver, self._requests = built, loop, driver, requests
+        self.auto_tuner, self.timeline = AutoTuner(loop.tuner, driver), Timeline(loop, driver)
+        self.gradient_noise = GradientNoise(loop.observer.noise, driver)
 
     # ---- training -------------------------------------------------------------------------------------------
 
@@ -143,8 +156,12 @@ class Session:
         until : target accuracy. Alone it is no bound: give another limit beside it.
         progress : print a line at most every two seconds; by default where nobody looks (``CROSSBOW_HEADLESS``).
 
-        Raises ConfigurationError if there is nothing to say when to end, or the session is training already; and
-        DivergedError if a loss stops being finite: everything recorded until then is kept.
+        Raises
+        ------
+        ConfigurationError
+            If there is nothing to say when to end, or the session is training already.
+        DivergedError
+            If a loss stops being finite; everything recorded until then is kept.
         """
         self._driver.run("run", progress=progress, epochs=epochs, iterations=iterations, seconds=seconds, until=until)
         return self
@@ -199,8 +216,7 @@ class Session:
 
     def wait(self, timeout_s: float | None = None) -> str:
         """Wait until training ends, or ``timeout_s`` passes; return the state. A paused session doesn't end."""
-        self._driver.wait(timeout_s)
-        return self.state
+        return self._driver.wait(timeout_s)
 
     # ---- adjusting ------------------------------------------------------------------------------------------
 
@@ -215,7 +231,10 @@ class Session:
         learners, batch_size, learning_rate, sync_period, algorithm, executor
             Any of them. Changes given together take effect together, and become one adjustment of the recipe.
 
-        Raises ConfigurationError if a value can't be; nothing changes then.
+        Raises
+        ------
+        ConfigurationError
+            If a value can't be; nothing changes then.
         """
         self._requests.ask(changes)
 
@@ -223,36 +242,25 @@ class Session:
         """Set all learners to z and clear all momentum, before the next iteration."""
         self.adjust(restart=True)
 
-    @property
-    def auto_tuner(self) -> AutoTuner:
-        """Chooses the number of learners while it trains: ``session.auto_tuner.start()``."""
-        return AutoTuner(self._loop.tuner, self._driver)
-
-    @property
-    def gradient_noise(self) -> GradientNoise:
-        """Measures the gradient noise scale while it trains: ``session.gradient_noise.start()``."""
-        return GradientNoise(self._loop.observer.noise, self._driver)
-
-    @property
-    def timeline(self) -> Timeline:
-        """Records when which task ran: ``session.timeline.start()``."""
-        return Timeline(self._loop, self._driver)
-
     def reset(self) -> "Session":
         """Begin again: the same recipe and seed from the start, without the adjustments made since.
 
         Stops training first. The record goes on in a new folder beside the first, ``folder-2``, ``folder-3`` and so
-        on; the old one stays as it is. Raises ConfigurationError if the session is closed, its initial weights are
-        gone (it was restored with a model of your own), or there is no memory for new learners beside the old.
+        on; the old one stays as it is.
+
+        Raises
+        ------
+        ConfigurationError
+            If the session is closed, its initial weights are gone (it was restored with a model of your own), or
+            there is no memory for new learners beside the old.
         """
         with self._resetting:
             if self._driver.is_closed:
                 raise ConfigurationError("reset() on a closed session; make a new one, or restore a checkpoint")
             self._driver.stop()
-            driver, record = self._driver, self._loop.record
+            driver = self._driver
             self._begin(rebuild(self._built), None if self._folder is None else next_folder(self._folder), None)
             driver.close()
-            record.close()
         return self
 
     # ---- looking --------------------------------------------------------------------------------------------
@@ -371,20 +379,17 @@ class Session:
             matter, but for those that aren't trained.
         data_dir, folder, allow_imports : as in `Session`; the folder gets the whole record.
 
-        Raises CheckpointError if the file is damaged, cut short, or written by a newer version.
+        Raises
+        ------
+        CheckpointError
+            If the file is damaged, cut short, or written by a newer version.
         """
         own = Own(own_model, dataset, loss, None if data_dir is None else str(data_dir), allow_imports)
-        built, past = rebuild_from(Path(path), own)
-        return cls._of(built, folder, past)
+        return cls._of(*rebuild_from(Path(path), own), folder)
 
     def close(self) -> None:
         """Stop training and close the files of ``folder``; what was recorded stays readable."""
         self._driver.close()
-        self._loop.record.close()
-
-    def __enter__(self) -> "Session":
-        """Return the session."""
-        return self
 
     def __exit__(self, *exception: object) -> None:
         """Close the session."""
@@ -392,8 +397,4 @@ class Session:
 
     def __repr__(self) -> str:
         """Say what it trains and how it stands."""
-        now = self._loop.observer.snapshot
-        return (
-            f"<Session {self.state}: {now.algorithm}, {now.learners} learners x {now.batch_size}, "
-            f"iteration {now.iteration}>"
-        )
+        return f"<Session {self.state}: {standing(self._loop.observer.snapshot)}>"
