@@ -19,12 +19,17 @@ _HOMES = {
     "Session": "session",
     "compare": "runs",
     "load_run": "runs",
+    "memory_plan": "memory",
     "record": "runs",
     "replay": "dashboard",
     "run_notebook": "runs",
+    "schedule_tasks": "scheduling",
     "sweep": "runs",
 }
-_PARTS = ("averaging", "kernels", "learners", "workloads", "session", "dashboard", "landscape", "runs", "errors")
+_PARTS = (
+    *("averaging", "kernels", "learners", "workloads", "session", "dashboard", "landscape", "runs", "errors"),
+    *("memory", "scheduling"),
+)
 
 __all__ = [
     "EASGD",
@@ -42,10 +47,14 @@ __all__ = [
     "landscape",
     "learners",
     "load_run",
+    "memory",
+    "memory_plan",
     "record",
     "replay",
     "run_notebook",
     "runs",
+    "schedule_tasks",
+    "scheduling",
     "session",
     "sweep",
     "workloads",
@@ -54,7 +63,9 @@ __all__ = [
 if TYPE_CHECKING:
     from crossbow_lab.averaging import EASGD, SMA, SSGD
     from crossbow_lab.dashboard import replay
+    from crossbow_lab.memory import memory_plan
     from crossbow_lab.runs import Run, compare, load_run, record, run_notebook, sweep
+    from crossbow_lab.scheduling import schedule_tasks
     from crossbow_lab.session import Accuracy, Recipe, Session
 
 
