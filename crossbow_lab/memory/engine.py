@@ -1,7 +1,7 @@
 """What our engine takes for m learners: predicted from one learner's operators, without training.
 
-The bank has rows of weights and gradients, and of local momentum where that is used, on CUDA always; z has two. Scratch of the update
-rule is at most 4 MiB on a CPU. For operators' outputs, executors differ:
+The bank has rows of weights and gradients, and of local momentum where that is used, on CUDA always; z has two. Scratch
+of the update rule is at most 4 MiB on a CPU. For operators' outputs, executors differ:
 
 * ``fused`` holds all learners' outputs at once. Those it can place are planned as `offline_plan` has it, others stay
   where torch puts them until the next iteration replaces them: there is an old and a new one of the largest at a time,
@@ -18,13 +18,14 @@ from crossbow_lab.errors import ConfigurationError
 from crossbow_lab.memory.buffers import Operator, close_fit, naive_bytes, offline_plan, peak_bytes
 
 _SCRATCH_BYTES = 4 * 2**20
-# Calibrated on a CPU with glibc's allocator and one thread, in fresh processes of lenet, digits-cnn, mlp and resnet-8,
-# where predictions came within 9 % of what was measured. The libraries and the batches' order leave behind 2 to 4 MiB;
-# each traced operator some 40 KiB more: its node, its call, and the code that oneDNN generates for it.
+# Calibrated on a CPU with glibc's allocator and one thread, in fresh processes: predictions above 40 MB came within
+# 9 % of what lenet and mlp took, and within 13 % for digits-cnn and residual networks, whose own repetitions differ
+# by 8 %. The libraries and the batches' order leave behind 2 to 4 MiB; each traced operator some 40 KiB more: its node,
+# its call, and the code that oneDNN generates for it.
 _LEFT_BEHIND_BYTES = 5 * 2**19
 _OPERATOR_BYTES = 40 * 2**10
-# Freed memory between outputs, too small for the next one: measured -5 to 29 % of them, and none once glibc is made
-# to map each output by itself (MALLOC_MMAP_THRESHOLD_).
+# Freed memory between outputs, too small for the next one: measured -5 to 35 % of them, and next to none once glibc is
+# made to map each output by itself (MALLOC_MMAP_THRESHOLD_).
 _FRAGMENTATION = 1.15
 
 
