@@ -5,6 +5,7 @@ from math import ceil
 
 from torch import Tensor, fx, nn
 
+from crossbow_lab.errors import ExecutorError
 from crossbow_lab.learners import Loss, Work, admit, draws_random_numbers, make_bank
 from crossbow_lab.learners.dropout import learner_keys
 from crossbow_lab.learners.plan import bases_of, constants_of, direct_targets, writing_form
@@ -48,14 +49,20 @@ def dataflow(
     work = Work(model, bank, loss, 0, draws_random_numbers(model, inputs), amp)
     all_inputs, all_targets = (tensor.expand(_TRACED, *tensor.shape).contiguous() for tensor in (inputs, targets))
     weights, gradients = bank.views(bank.weights), bank.views(bank.gradients)
-    traced = trace_iteration(
-        work,
-        [weights[slot.name] for slot in bank.slots],
-        list(bank.buffers.values()),
-        all_inputs,
-        all_targets,
-        learner_keys(0, _TRACED, inputs.device),
-    )
+    try:
+        traced = trace_iteration(
+            work,
+            [weights[slot.name] for slot in bank.slots],
+            list(bank.buffers.values()),
+            all_inputs,
+            all_targets,
+            learner_keys(0, _TRACED, inputs.device),
+        )
+    except ExecutorError as error:
+        raise ExecutorError(
+            f"a memory plan is made of traced operators, and {type(model).__name__} can't be traced ({error}); give a "
+            "model without Python control flow on its data"
+        ) from error
     return _operators(traced, [gradients[slot.name] for slot in bank.slots])
 
 

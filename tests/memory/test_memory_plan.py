@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import crossbow_lab as cb
 from crossbow_lab.bench.memory import Point, measure_point
 from crossbow_lab.bench.subjects import Subject, subject_data
-from crossbow_lab.errors import ConfigurationError
+from crossbow_lab.errors import ConfigurationError, ExecutorError
 from crossbow_lab.learners import Work, admit, make_bank
 from crossbow_lab.learners.plan import Plan
 from crossbow_lab.learners.trace import trace_iteration
@@ -147,6 +147,34 @@ def test_a_model_is_left_as_it_is():
     dataflow(model, "cross_entropy", inputs, targets)
 
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_a_session_that_trains_is_planned_between_two_iterations():
+    """And goes on."""
+    with cb.Session("mlp", "digits", learners=2, batch_size=4, executor="fused") as session:
+        session.start()
+        plan = cb.memory_plan(session)
+        session.stop()
+        session.wait()
+
+    assert plan.learners == 2
+    assert session.error is None
+
+
+def test_a_model_that_can_not_be_traced_is_refused():
+    """With the reason, and what would help."""
+
+    class Choosing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(64, 10)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out = self.layer(x.flatten(1))
+            return out if out.sum().item() > 0 else -out
+
+    with pytest.raises(ExecutorError, match=r"Choosing can't be traced .* without Python control flow"):
+        memory_plan(Choosing(), "digits")
 
 
 def test_local_momentum_takes_a_third_row():
