@@ -38,23 +38,17 @@ _HOMES = {
     "Session": "session",
     "compare": "runs",
     "load_run": "runs",
+    "memory_plan": "memory",
     "record": "runs",
     "replay": "dashboard",
     "run_notebook": "runs",
+    "schedule_tasks": "scheduling",
     "sweep": "runs",
     "scan": "session",
 }
 _PARTS = (
-    "averaging",
-    "kernels",
-    "learners",
-    "workloads",
-    "session",
-    "dashboard",
-    "landscape",
-    "runs",
-    "errors",
-    "tuning",
+    *("averaging", "kernels", "learners", "workloads", "session", "dashboard", "landscape", "runs", "errors"),
+    *("memory", "scheduling", "tuning"),
 )
 
 __all__ = [
@@ -92,11 +86,15 @@ __all__ = [
     "landscape",
     "learners",
     "load_run",
+    "memory",
+    "memory_plan",
     "record",
     "replay",
     "run_notebook",
     "runs",
     "scan",
+    "schedule_tasks",
+    "scheduling",
     "session",
     "sweep",
     "tuning",
@@ -120,7 +118,9 @@ if TYPE_CHECKING:
         PolyakRuppert,
     )
     from crossbow_lab.dashboard import replay
+    from crossbow_lab.memory import memory_plan
     from crossbow_lab.runs import Run, compare, load_run, record, run_notebook, sweep
+    from crossbow_lab.scheduling import schedule_tasks
     from crossbow_lab.session import (
         Accuracy,
         Cosine,

@@ -27,7 +27,7 @@ LAYERS = [
     {"learners"},
     {"devices"},
     {"session"},
-    {"dashboard", "landscape", "runs", "bench", "doctor"},
+    {"dashboard", "landscape", "memory", "runs", "scheduling", "bench", "doctor"},
     {"cli", "cli_runs", "cli_sweep", "terminal", "__main__"},
 ]
 # A session shows itself and publishes itself as a run: its methods import what does that when they are called.
@@ -78,17 +78,8 @@ def test_every_public_name_is_there():
 @pytest.mark.parametrize(
     "name",
     [
-        "",
-        "averaging",
-        "kernels",
-        "landscape",
-        "learners",
-        "tuning",
-        "workloads",
-        "session",
-        "runs",
-        "bench",
-        "dashboard",
+        *("", "averaging", "kernels", "landscape", "learners", "workloads", "session", "runs", "bench", "dashboard"),
+        *("memory", "scheduling", "tuning"),
     ],
 )
 def test_every_public_name_is_documented(name):
