@@ -22,7 +22,7 @@ def gantt(spans: Sequence[Span], *, first_s: float | None = None, last_s: float 
 
     Parameters
     ----------
-    spans : from ``session.timeline.recorded()``.
+    spans : from ``session.timeline.recorded()``, or of a `crossbow_lab.scheduling.Schedule`.
     first_s, last_s : the stretch to draw, in seconds since recording began; None: from the first, to the last span.
         The whole of a run is more than anyone can see: at most 5,000 spans are drawn.
 
@@ -44,7 +44,7 @@ def gantt(spans: Sequence[Span], *, first_s: float | None = None, last_s: float 
     """
     low = -math.inf if first_s is None else first_s
     high = math.inf if last_s is None else last_s
-    shown = [span for span in spans if span.start_s + span.duration_s >= low and span.start_s <= high]
+    shown = [span for span in spans if span.end_s >= low and span.start_s <= high]
     if not shown:
         raise ConfigurationError(
             f"there is no span from {low:g} to {high:g} s; train for a while after session.timeline.start(), or draw "
@@ -62,7 +62,7 @@ def gantt(spans: Sequence[Span], *, first_s: float | None = None, last_s: float 
     for kind in kinds:
         of_kind = [span for span in shown if span.kind == kind]
         figure.add_trace(_bars(of_kind, kind, [rows.index((span.stream, span.learner)) for span in of_kind], origin_s))
-    end_ms = 1e3 * max(span.start_s + span.duration_s - origin_s for span in shown)
+    end_ms = 1e3 * max(span.end_s - origin_s for span in shown)
     for place, kind in enumerate(kinds):
         figure.add_annotation(
             x=end_ms * place / len(KINDS),

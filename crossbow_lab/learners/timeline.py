@@ -42,6 +42,11 @@ class Span:
     start_s: float
     duration_s: float
 
+    @property
+    def end_s(self) -> float:
+        """When it is done."""
+        return self.start_s + self.duration_s
+
 
 @dataclass(frozen=True)
 class Piece:

@@ -13,7 +13,7 @@ of the update rule is at most 4 MiB on a CPU. For operators' outputs, executors 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from crossbow_lab.averaging import SMA, Algorithm
+from crossbow_lab.averaging import SMA, Algorithm, local_momentum
 from crossbow_lab.errors import ConfigurationError
 from crossbow_lab.memory.buffers import Operator, close_fit, naive_bytes, offline_plan, peak_bytes
 
@@ -112,11 +112,10 @@ def make_engine(
     placed = [
         operator if operator.is_planned else replace(operator, output_bytes=0) for operator in operators
     ]  # the same positions, so that reads stay right
-    local_momentum = getattr(algorithm or SMA(), "local_momentum", 0.0)
     return Engine(
         executor=executor,
         row_bytes=row_bytes,
-        rows=3 if local_momentum or on_cuda else 2,
+        rows=3 if local_momentum(algorithm or SMA()) or on_cuda else 2,
         buffer_bytes=buffer_bytes,
         batch_bytes=batch_bytes,
         planned_bytes=offline_plan(placed, close_fit).total_bytes,

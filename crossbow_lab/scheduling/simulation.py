@@ -12,37 +12,10 @@ from typing import Any
 import pandas as pd
 
 from crossbow_lab.errors import ConfigurationError, nearest
+from crossbow_lab.learners.timeline import ALL, Span
 from crossbow_lab.session.checks import check_not_negative, check_positive, check_whole
 
 POLICIES = ("fcfs", "round_robin")
-
-_ALL = -1  # in the place of a learner: all of them
-
-
-@dataclass(frozen=True)
-class Span:
-    """One task.
-
-    Attributes
-    ----------
-    kind : "learning" or "global_synchronisation".
-    learner : counted from 0; -1 for a task of all learners together.
-    stream : "stream 0" and so on, or "synchronisation".
-    iteration : counted from 0; k learning tasks are one.
-    start_s, duration_s : from the beginning.
-    """
-
-    kind: str
-    learner: int
-    stream: str
-    iteration: int
-    start_s: float
-    duration_s: float
-
-    @property
-    def end_s(self) -> float:
-        """When it is done."""
-        return self.start_s + self.duration_s
 
 
 @dataclass(frozen=True)
@@ -53,6 +26,8 @@ class Schedule:
     ----------
     policy, learners, streams : as given.
     spans : learning tasks in the order in which they were handed out, synchronisations between them.
+        As a timeline's, so `crossbow_lab.dashboard.gantt` draws them. Streams are "stream 0" and so on, and
+        "synchronisation"; k learning tasks are one iteration; times are from the beginning.
     """
 
     policy: str
@@ -76,7 +51,7 @@ class Schedule:
         """Learning tasks of each learner; the same for all when they take turns."""
         counts = [0] * self.learners
         for span in self.spans:
-            if span.learner != _ALL:
+            if span.learner != ALL:
                 counts[span.learner] += 1
         return tuple(counts)
 
@@ -164,7 +139,7 @@ def schedule_tasks(
         begin_s = max(span.end_s for span in window)
         if number == period:
             last = first + number - 1
-            spans.append(Span("global_synchronisation", _ALL, "synchronisation", last, begin_s, pause_s))
+            spans.append(Span("global_synchronisation", ALL, "synchronisation", last, begin_s, pause_s))
             begin_s += pause_s
     return Schedule(policy, k, count, tuple(spans))
 

@@ -11,6 +11,7 @@ from crossbow_lab.dashboard import static
 from crossbow_lab.dashboard.gantts import gantt
 from crossbow_lab.errors import ConfigurationError
 from crossbow_lab.learners.timeline import ALL, Span
+from crossbow_lab.scheduling import schedule_tasks
 
 SPANS = [
     Span("data", ALL, "host", 4, 2.0, 0.001),
@@ -62,3 +63,15 @@ def test_nothing_and_too_much_are_refused() -> None:
         gantt([])
     with pytest.raises(ConfigurationError, match="5,005 spans are more than the 5,000 that can be seen"):
         gantt(SPANS * 1001)
+
+
+def test_a_simulated_schedule_is_drawn_like_a_timeline() -> None:
+    """A row for each stream and learner that met on it, and one for synchronisation."""
+    schedule = schedule_tasks([1.0, 2.0], "round_robin", iterations=2, sync_period=2, synchronisation_s=0.5)
+    figure = gantt(schedule.spans)
+    assert [trace.name for trace in figure.data] == ["learning", "global synchronisation"]
+    assert list(figure.layout.yaxis.ticktext) == [
+        "stream 0, learner 1",
+        "stream 1, learner 2",
+        "synchronisation, all learners",
+    ]

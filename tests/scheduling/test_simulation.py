@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossbow_lab.errors import ConfigurationError
-from crossbow_lab.scheduling import POLICIES, Schedule, Span, schedule_tasks
+from crossbow_lab.learners.timeline import Span
+from crossbow_lab.scheduling import POLICIES, Schedule, schedule_tasks
 
 # Whole seconds, so that sums are exact and ties happen.
 DURATION = st.integers(1, 6)
