@@ -27,6 +27,7 @@ def recipe_values(declared: Iterable[Parameter], recipe: str) -> dict[str, Any]:
         If it isn't a recipe, or has a value outside its legal range.
     """
     # Here, because it brings torch, which a run without a recipe needn't wait for.
+    from crossbow_lab.averaging import SMA
     from crossbow_lab.session import Recipe
 
     checked = Recipe.from_json(recipe)
@@ -34,7 +35,8 @@ def recipe_values(declared: Iterable[Parameter], recipe: str) -> dict[str, Any]:
     if "recipe" in known:
         return {"recipe": json.dumps(json.loads(recipe), separators=(",", ":"))}
     asked = _flat(checked.to_json())
-    defaults = _flat(Recipe(model=None, dataset=None, algorithm=type(checked.algorithm)()).to_json())
+    own = _flat(Recipe(model=None, dataset=None, algorithm=type(checked.algorithm)()).to_json())
+    defaults = {**own, "algorithm": SMA.__name__}  # a session's, where nothing else is said
     lost = [
         name
         for name, value in asked.items()
