@@ -151,7 +151,10 @@ def select_visible(uuids: Sequence[str], mask: str | None) -> tuple[str, ...]:
 
 
 def python_path(*first: str) -> str:
-    """Return the PYTHONPATH of a process of ours: with a checkout that isn't installed on it, wherever it works."""
+    """Return the PYTHONPATH of a process of ours: with a checkout that isn't installed on it, wherever it works.
+
+    Together with Python's ``-P`` it finds the package that this process has, not another in the working folder.
+    """
     checkout = [str(CHECKOUT)] if (CHECKOUT / "pyproject.toml").exists() else []
     return os.pathsep.join(filter(None, (*first, *checkout, os.environ.get("PYTHONPATH"))))
 

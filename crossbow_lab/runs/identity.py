@@ -155,10 +155,11 @@ def code_sha256() -> str:
     The files' content rather than a commit: the same code has the same identity before and after it is committed, and
     in a wheel as in a checkout.
     """
-    roots = [_PACKAGE, _PACKAGE / "cuda"]
-    if not roots[1].is_dir():  # in a checkout the kernels' sources lie beside the package
-        roots[1] = _PACKAGE.parent / "cuda"
-    return sha256_of([_sources_below(root) for root in roots if root.is_dir()])
+    code = _sources_below(_PACKAGE)
+    beside = _PACKAGE.parent / "cuda"
+    if not (_PACKAGE / "cuda").is_dir() and beside.is_dir():  # where the kernels' sources lie in a checkout
+        code |= {f"cuda/{name}": digest for name, digest in _sources_below(beside).items()}
+    return sha256_of(code)
 
 
 def _is_same(value: Any, default: Any) -> bool:

@@ -75,7 +75,7 @@ def execute(job: Job, on_line: Callable[[str], None], meanwhile: Callable[[], No
     with recording(job.building):
         (job.building / "request.json").write_text(json.dumps(request), encoding="utf-8")
     worker = subprocess.Popen(  # noqa: S603 (our own interpreter and module)
-        [sys.executable, "-m", "crossbow_lab.runs.worker", str(job.building)],
+        [sys.executable, "-P", "-m", "crossbow_lab.runs.worker", str(job.building)],
         cwd=job.building / "files",
         env=_environment(job),
         stdin=subprocess.PIPE,

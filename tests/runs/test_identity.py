@@ -90,6 +90,20 @@ def test_it_is_another_when_the_package_changes(
     assert _changed(with_kernel, request_for(notebook)) == ("code",)
 
 
+def test_code_is_the_same_in_a_wheel_as_in_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernels' sources lie in the package in one, beside it in the other."""
+    found = []
+    for name, kernels in (("wheel", "crossbow_lab/cuda"), ("checkout", "cuda")):
+        package = tmp_path / name / "crossbow_lab"
+        package.mkdir(parents=True)
+        (package / "module.py").write_text("x = 1")
+        (tmp_path / name / kernels).mkdir()
+        (tmp_path / name / kernels / "sma.cu").write_text("__global__")
+        monkeypatch.setattr(identity, "_PACKAGE", package)
+        found.append(identity.code_sha256())
+    assert found[0] == found[1]
+
+
 def test_it_passes_over_what_goes_while_it_looks(
     notebook: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

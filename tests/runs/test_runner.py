@@ -66,6 +66,17 @@ def test_it_completes_with_an_executed_notebook_and_a_report(completed: tuple[Ru
     assert "n is 5" in run.report.read_text()
 
 
+def test_it_runs_this_package_and_not_one_in_the_working_folder(
+    write_notebook: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As from a clone in which the package is installed: what is hashed is what runs."""
+    decoy = tmp_path / "elsewhere" / "crossbow_lab"
+    decoy.mkdir(parents=True)
+    (decoy / "__init__.py").write_text("raise RuntimeError('another package')")
+    monkeypatch.chdir(decoy.parent)
+    assert run_notebook(write_notebook("n: int = 3", "n + 1"), runs_dir=tmp_path / "runs").status == "completed"
+
+
 def test_it_needs_no_network_to_read_the_report(completed: tuple[Run, list[str], list[str]]) -> None:
     """A report without TeX loads nothing from anywhere."""
     report = completed[0].report.read_text()

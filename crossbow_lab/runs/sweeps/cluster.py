@@ -68,7 +68,7 @@ def _started(names: list[str]) -> Iterator[str]:
     """Start the process that holds this machine's cluster, and yield the scheduler's address."""
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
         process = subprocess.Popen(  # noqa: S603 (our own interpreter and module)
-            [sys.executable, "-m", "crossbow_lab.runs.sweeps.local_cluster", *names],
+            [sys.executable, "-P", "-m", "crossbow_lab.runs.sweeps.local_cluster", *names],
             env=os.environ | {"PYTHONPATH": python_path()},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

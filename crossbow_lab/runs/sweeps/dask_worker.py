@@ -175,7 +175,7 @@ def _own_place(worker: Worker) -> Place:
 def _start(place: Place) -> "subprocess.Popen[str]":
     """Start a process for a job, confined to a place, out of reach of the terminal's Ctrl-C."""
     return subprocess.Popen(
-        [sys.executable, "-m", "crossbow_lab.runs.sweeps.job_process"],
+        [sys.executable, "-P", "-m", "crossbow_lab.runs.sweeps.job_process"],
         env=os.environ | place.environment | {"PYTHONPATH": python_path()},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
