@@ -22,12 +22,12 @@ MODULES = sorted(
 )
 HEAVY = ("torch", "pandas", "cupy", "plotly", "ipywidgets", "anywidget", "papermill", "dask", "jax")
 LAYERS = [
-    {"errors", "random", "resources", "surroundings", "__init__"},
-    {"averaging", "kernels", "workloads"},
+    {"errors", "named", "random", "resources", "surroundings", "__init__"},
+    {"averaging", "kernels", "workloads", "tuning"},
     {"learners"},
     {"devices"},
     {"session"},
-    {"dashboard", "landscape", "runs", "bench", "doctor"},
+    {"dashboard", "landscape", "memory", "runs", "scheduling", "bench", "doctor"},
     {"cli", "cli_runs", "cli_sweep", "terminal", "__main__"},
 ]
 # A session shows itself and publishes itself as a run: its methods import what does that when they are called.
@@ -77,7 +77,10 @@ def test_every_public_name_is_there():
 
 @pytest.mark.parametrize(
     "name",
-    ["", "averaging", "kernels", "landscape", "learners", "workloads", "session", "runs", "bench", "dashboard"],
+    [
+        *("", "averaging", "kernels", "landscape", "learners", "workloads", "session", "runs", "bench", "dashboard"),
+        *("memory", "scheduling", "tuning"),
+    ],
 )
 def test_every_public_name_is_documented(name):
     """Functions and classes, and the public methods of classes."""

@@ -99,6 +99,13 @@ def fraction(name: str, value: object) -> float:
     return _number(name, value, 1.0, "a number from 0 up to, but not including, 1")
 
 
+def count(name: str, value: object, least: int = 0) -> int:
+    """Return a whole number of at least ``least``."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+        raise ConfigurationError(f"{name} is {value!r}; it must be a whole number of at least {least}")
+    return int(value)
+
+
 def _number(name: str, value: object, ceiling: float, needed: str) -> float:
     """Return a number from 0 up to, but not including, the ceiling as a float."""
     number = float(value) if isinstance(value, (float, numbers.Real)) else math.nan

@@ -1,7 +1,8 @@
 """How a bank is walked: in chunks of columns that stay in the cache, with scratch allocated once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -128,3 +129,37 @@ def split(tensor: Tensor, columns: int) -> Sequence[Tensor]:
 def split_or_none(tensor: Tensor | None, columns: int, n_chunks: int) -> Sequence[Tensor | None]:
     """Return views of a tensor's chunks of columns, or as many times None."""
     return (None,) * n_chunks if tensor is None else split(tensor, columns)
+
+
+class Chunk(NamedTuple):
+    """Some columns of what a rule works on: w, g, v (None without local momentum) and z, with their scratch."""
+
+    w: Tensor
+    g: Tensor
+    v: Tensor | None
+    z: Tensor
+    difference: Tensor
+    total: Tensor
+
+
+def walk(
+    weights_kn: Tensor,
+    gradients_kn: Tensor,
+    local_velocity_kn: Tensor | None,
+    centre_n: Tensor,
+    local: checks.LocalSGD,
+    scratch: Scratch,
+) -> Iterator[Chunk]:
+    """Return the chunks of a bank, once it is sure that its parts fit together."""
+    checks.learners(weights_kn, gradients_kn, local_velocity_kn, local.momentum)
+    checks.centre(weights_kn, centre_n=centre_n)
+    columns, n_chunks = scratch.chunk_columns, len(scratch.chunks)
+    parts = zip(
+        split(weights_kn, columns),
+        split(gradients_kn, columns),
+        split_or_none(local_velocity_kn, columns, n_chunks),
+        split(centre_n, columns),
+        scratch.chunks,
+        strict=True,
+    )
+    return (Chunk(w, g, v, z, difference, total) for w, g, v, z, (difference, total) in parts)

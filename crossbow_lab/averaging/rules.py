@@ -20,6 +20,7 @@ from crossbow_lab.averaging import _checks as checks
 from crossbow_lab.averaging._chunks import Scratch as Scratch
 from crossbow_lab.averaging._chunks import default_columns, scratch_for, split, split_or_none
 from crossbow_lab.averaging._chunks import make_scratch as make_scratch
+from crossbow_lab.averaging._parts import descend, descend_ahead
 from crossbow_lab.errors import ConfigurationError
 
 
@@ -172,17 +173,21 @@ def local_step(
     local_velocity_kn: Tensor | None = None,
     local_momentum: float = 0.0,
     weight_decay: float = 0.0,
+    nesterov: bool = False,
     scratch: Scratch | None = None,
 ) -> None:
     """Take one iteration between synchronisations (τ > 1), in place: every learner's own SGD step.
 
     w_j = w_j − γ (g_j + λ w_j), or with a local velocity v_j = μ_l v_j − γ (g_j + λ w_j) and w_j = w_j + v_j.
-    The central average model and its momentum rest.
+    With Nesterov's momentum w_j = w_j + μ_l v_j − γ (g_j + λ w_j) after that v_j. The central average model and
+    its momentum rest.
 
     Parameters
     ----------
     weights_kn, gradients_kn, learning_rate, local_velocity_kn, local_momentum, weight_decay
         As in `sma_step`.
+    nesterov : bool
+        Whether local momentum is Nesterov's; w_j is then where the next gradient is taken, ahead of the learner.
     scratch : Scratch, optional
         Only its chunk size is used; nothing is allocated without it either.
 
@@ -204,8 +209,9 @@ def local_step(
     columns = default_columns(weights_kn) if scratch is None else scratch_for(weights_kn, scratch).chunk_columns
     weights, gradients = split(weights_kn, columns), split(gradients_kn, columns)
     velocities = split_or_none(local_velocity_kn, columns, len(weights))
+    take_step = descend_ahead if nesterov else descend
     for w, g, v in zip(weights, gradients, velocities, strict=True):
-        _descend(w, g, v, local)
+        take_step(w, g, v, local)
 
 
 @torch.no_grad()
@@ -258,7 +264,7 @@ def ssgd_step(
     local = checks.local_sgd(learning_rate, checks.fraction("momentum", momentum), weight_decay)
     velocity_1n = centre_velocity_n.unsqueeze(0)
     checks.learners(weights_1n, gradients_1n, velocity_1n, local.momentum)
-    _descend(weights_1n, gradients_1n, velocity_1n, local)
+    descend(weights_1n, gradients_1n, velocity_1n, local)
     centre_n.copy_(weights_1n[0])
 
 
@@ -366,25 +372,10 @@ def _synchronise(
     for w, g, v, z, e, (difference, total) in banks:
         torch.sub(w, z, out=difference)  # c_j / α: w_j before its gradient step, z before this iteration
         torch.sum(difference, 0, out=total)
-        _descend(w, g, v, local)
+        descend(w, g, v, local)
         w.sub_(difference, alpha=alpha)
         if e is None:
             z.add_(total, alpha=alpha)
         else:
             e.mul_(momentum).add_(total, alpha=alpha)
             z.add_(e)
-
-
-def _descend(w: Tensor, g: Tensor, v: Tensor | None, local: checks.LocalSGD) -> None:
-    """Take the learners' own gradient step on one chunk."""
-    # λ enters as w + (−γλ) w, never as w (1 − γλ): float32 would round that factor, which changes the decay
-    # itself by up to 3 % where γλ = 1e-6.
-    if v is None:
-        if local.decay:
-            w.add_(w, alpha=-local.decay)
-        w.add_(g, alpha=-local.learning_rate)
-        return
-    v.mul_(local.momentum).add_(g, alpha=-local.learning_rate)
-    if local.decay:
-        v.add_(w, alpha=-local.decay)
-    w.add_(v)

@@ -8,6 +8,7 @@ from pathlib import Path
 import ipywidgets
 
 from crossbow_lab.dashboard.actions import Actions
+from crossbow_lab.dashboard.control import put
 from crossbow_lab.dashboard.recipe_button import RecipeButton
 from crossbow_lab.session import Session
 
@@ -19,12 +20,14 @@ _FITS = {
     "step10": ("ready", "paused", "finished", "stopped"),
     "stop": ("running", "paused"),
     "restart": ("ready", "running", "paused", "finished", "stopped"),
+    "tune": ("ready", "running", "paused", "finished", "stopped"),
     "reset": ("ready", "running", "paused", "finished", "stopped", "failed"),
     "checkpoint": ("ready", "running", "paused", "finished", "stopped"),
     "save": ("running", "paused", "finished", "stopped", "failed"),
 }
 _PALE = "cb-pale"
 _PAUSE_WITHIN_S = 30.0
+_TUNE = "Find the number of learners with the most throughput"
 
 
 class Buttons:
@@ -61,6 +64,7 @@ class Buttons:
             "step10": button("step10", "step ×10", "Train ten iterations, then pause"),
             "stop": button("stop", "stop", "Stop, and evaluate the central average model"),
             "restart": button("restart", "restart averaging", "Set all learners to z and clear all momentum"),
+            "tune": button("tune", "auto-tune", _TUNE),
             "reset": button("reset", "reset", "Begin again with the same seed, adjustments dropped"),
             "checkpoint": button("checkpoint", "checkpoint", "Write all that is needed to go on another day"),
             "save": button("save", "save run", "Publish a run: crossbow-lab runs lists it, cb.replay shows it"),
@@ -70,8 +74,10 @@ class Buttons:
             self._buttons[name].on_click(action)
         self.box = ipywidgets.HBox([*self._buttons.values(), self.recipe, *beside]).add_class("cb-buttons")
 
-    def show(self, state: str) -> None:
-        """Make pale what makes no sense in this state."""
+    def show(self, state: str, tuner: str) -> None:
+        """Make pale what makes no sense in this state, and say on its button what the auto-tuner does."""
+        put(self._buttons["tune"], "description", _tune_label(tuner))
+        put(self._buttons["tune"], "tooltip", f"Auto-tuner: {tuner}; press to end it" if tuner else _TUNE)
         if state != self._shown:
             self._shown = state
             for name, button in self._buttons.items():
@@ -93,6 +99,7 @@ class Buttons:
             "pause": at_once(lambda: session.pause()),
             "resume": at_once(lambda: session.resume()),
             "restart": at_once(lambda: session.restart_averaging()),
+            "tune": at_once(self._tune),
             "step": later("one iteration", lambda: self._step(1)),
             "step10": later("ten iterations", lambda: self._step(10)),
             "stop": later("stopping", self._stop),
@@ -100,6 +107,14 @@ class Buttons:
             "checkpoint": later("writing a checkpoint", self._checkpoint),
             "save": later("saving", self._save),
         }
+
+    def _tune(self) -> None:
+        """Let the auto-tuner search, or end its search."""
+        tuner = self._session.auto_tuner
+        if tuner.status:
+            tuner.stop()
+        else:
+            tuner.start()
 
     def _step(self, n: int) -> str:
         """Train a few iterations."""
@@ -138,3 +153,17 @@ class Buttons:
             if was_running and session.state == "paused":
                 session.resume()
         return f"saved: {run.folder}; `crossbow-lab show` describes it, cb.replay shows it again"
+
+
+def _tune_label(tuner: str) -> str:
+    """Return the auto-tuner's status in as few letters as its button has room for.
+
+    Examples
+    --------
+    >>> _tune_label(""), _tune_label("measuring 3 learners"), _tune_label("settled on 12 learners")
+    ('auto-tune', 'tuning: 3', 'tuned: 12')
+    """
+    if not tuner:
+        return "auto-tune"
+    number = next(word for word in tuner.split() if word.isdigit())
+    return f"{'tuned' if tuner.startswith('settled') else 'tuning'}: {number}"

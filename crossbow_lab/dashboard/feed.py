@@ -27,6 +27,7 @@ _KINDS: dict[str, MarkKind] = {
     "adjustment": "adjustment",
     "learning_rate": "adjustment",
     "restart": "restart",
+    "tuner": "tuner",
     "checkpoint": "checkpoint",
     "restored": "checkpoint",
     "target": "target",
@@ -188,6 +189,8 @@ def _label(event: Event) -> str:
             return "checkpoint not written" if event.detail.startswith("not written") else "checkpoint"
         case "target":
             return "target reached"
+        case "tuner":
+            return f"auto-tuner: {event.detail.partition(':')[0]}"
         case _:
             return event.kind
 
@@ -211,6 +214,9 @@ def _algorithm_in_words(name: str, arguments: str) -> str:
     """Say an algorithm in words."""
     standard = ALGORITHMS[name]()
     symbols = {"alpha": "α", "momentum": "μ", "local_momentum": "local momentum", "sync_period": "τ"}
+    symbols |= {"outer_learning_rate": "η", "devices": "simulated devices", "fetch_period": "fetch period"}
+    symbols |= {"exchange_period": "exchange period"}
+    symbols |= {"local_from_epoch": "local from epoch"}
     given = dict(part.split("=", 1) for part in arguments.split(", ") if part)
     usual = {field.name: repr(getattr(standard, field.name)) for field in dataclasses.fields(standard)}
     others = [f"{symbols[key]} {value}" for key, value in given.items() if key in symbols and value != usual[key]]

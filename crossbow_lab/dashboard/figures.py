@@ -21,7 +21,21 @@ from crossbow_lab.errors import ConfigurationError
 from crossbow_lab.session.history import Row, time_to_accuracy
 from crossbow_lab.session.limits import Accuracy, TimeToAccuracy
 
-COLOURS = {"SMA": "#0072B2", "S-SGD": "#D55E00", "EA-SGD": "#009E73"}
+COLOURS = {
+    "SMA": "#0072B2",
+    "S-SGD": "#D55E00",
+    "EA-SGD": "#009E73",
+    "hierarchical SMA (simulated devices)": "#56B4E9",
+    "EAMSGD": "#66C7A8",
+    "asynchronous EAMSGD (simulated)": "#E6D58A",
+    "local SGD": "#F0B428",
+    "DiLoCo": "#CC79A7",
+    "Polyak-Ruppert": "#882255",
+    "KungFu SMA": "#332288",
+    "pair averaging": "#A0A032",
+    "Downpour (simulated)": "#8F4A00",
+    "Hogwild (simulated)": "#B5651D",
+}
 """The colour of each algorithm, everywhere."""
 
 _INK, _GRID = "#333333", "#E3E3E3"

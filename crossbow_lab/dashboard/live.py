@@ -91,7 +91,7 @@ class Live:
         for refusal in news.refusals:
             self.settings.refuse(refusal.names, refusal.reason)
         self.settings.show(now)
-        self.buttons.show(now.state)
+        self.buttons.show(now.state, now.tuner)
         self._write(now)
 
     def _look(self) -> tuple[Record, Snapshot]:

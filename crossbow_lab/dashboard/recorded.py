@@ -128,7 +128,13 @@ def from_frame(frame: pd.DataFrame, kind: type[Entry]) -> tuple[Any, ...]:
     if lacking:
         raise KeyError(f"it lacks {', '.join(lacking)}")
     filled = frame.reindex(columns=names, fill_value=math.nan)
-    return tuple(kind(**dict(zip(names, values, strict=True))) for values in filled.itertuples(index=False, name=None))
+    return tuple(kind(**_numbers(names, values)) for values in filled.itertuples(index=False, name=None))
+
+
+def _numbers(names: list[str], values: tuple[Any, ...]) -> dict[str, Any]:
+    """Return an entry's fields; NaN is math.nan itself, so that the entry equals the one that was written."""
+    found = zip(names, values, strict=True)
+    return {name: math.nan if isinstance(value, float) and math.isnan(value) else value for name, value in found}
 
 
 def snapshot(recorded: Recorded, count: int) -> Snapshot:

@@ -9,7 +9,17 @@ from typing import Any
 
 import ipywidgets
 
-from crossbow_lab.averaging import ALGORITHMS, SMA, SSGD, Algorithm, algorithm_name, alpha_bound, resolve_alpha
+from crossbow_lab.averaging import (
+    ALGORITHMS,
+    SSGD,
+    AsyncEAMSGD,
+    KungFuSMA,
+    PolyakRuppert,
+    algorithm_name,
+    alpha_limit,
+    has_field,
+    resolve_alpha,
+)
 from crossbow_lab.dashboard.actions import Actions
 from crossbow_lab.dashboard.control import Control
 from crossbow_lab.dashboard.presets import PRESETS
@@ -101,7 +111,7 @@ class Settings:
             Control(
                 automatic.add_class("cb-alpha-auto"),
                 what,
-                lambda s: None if isinstance(s.algorithm, SSGD) else s.algorithm.alpha is None,
+                lambda s: _of(s, "alpha") is None if has_field(s.algorithm, "alpha") else None,
                 lambda is_auto: self._adjust_algorithm(alpha=None if is_auto else alpha.value),
                 _stable_range,
             ),
@@ -127,13 +137,15 @@ class Settings:
         return lambda value: self._session.adjust(**{name: value})
 
     def _adjust_kind(self, name: str) -> None:
-        """Ask for another algorithm, with what the present one has in common with it."""
+        """Ask for another algorithm, with what was changed of the present one and both have."""
         present = _after(self._session.snapshot).algorithm
-        known = {field.name for field in dataclasses.fields(ALGORITHMS[name])}
-        kept = {
-            field.name: getattr(present, field.name) for field in dataclasses.fields(present) if field.name in known
+        usual, known = type(present)(), {field.name for field in dataclasses.fields(ALGORITHMS[name])}
+        changed = {
+            field.name
+            for field in dataclasses.fields(present)
+            if getattr(present, field.name) != getattr(usual, field.name)
         }
-        self._session.adjust(algorithm=ALGORITHMS[name](**kept))
+        self._session.adjust(algorithm=ALGORITHMS[name](**{key: getattr(present, key) for key in changed & known}))
 
     def _adjust_algorithm(self, **changes: Any) -> None:
         """Ask for the present algorithm with something changed."""
@@ -188,25 +200,27 @@ def _after(now: Snapshot) -> Setting:
 
 def _of(setting: Setting, name: str) -> Any:
     """Return what the algorithm has by this name, or None."""
-    return getattr(setting.algorithm, name, None)
+    return getattr(setting.algorithm, name) if has_field(setting.algorithm, name) else None
 
 
 def _alpha(setting: Setting) -> float | None:
     """Return alpha as it is used; None where there is none."""
-    return None if isinstance(setting.algorithm, SSGD) else resolve_alpha(setting.algorithm, setting.learners)
+    has_one = has_field(setting.algorithm, "alpha")
+    return resolve_alpha(setting.algorithm, setting.learners) if has_one else None
 
 
 def _stable_range(setting: Setting) -> str:
     """Say which values alpha may have."""
-    if isinstance(setting.algorithm, SSGD):
-        return "S-SGD corrects nothing"
-    bound = alpha_bound(setting.learners, _central_momentum(setting.algorithm))
-    return f"stable: 0 < α < {bound:.3f}; now {resolve_alpha(setting.algorithm, setting.learners):.4g}"
-
-
-def _central_momentum(algorithm: Algorithm) -> float:
-    """Return the momentum that counts for the range of alpha."""
-    return algorithm.momentum if isinstance(algorithm, SMA) else 0.0
+    algorithm = setting.algorithm
+    limit = alpha_limit(algorithm, setting.learners)
+    if limit is None:
+        return f"{algorithm_name(algorithm)} corrects nothing"
+    reach = (
+        "0 ≤ α ≤ 1"
+        if isinstance(algorithm, KungFuSMA | PolyakRuppert | AsyncEAMSGD)
+        else f"stable: 0 < α < {limit:.3f}"
+    )
+    return f"{reach}; now {resolve_alpha(algorithm, setting.learners):.4g}"
 
 
 def _rate(setting: Setting) -> str:

@@ -22,6 +22,7 @@ _COLOURS = 128
 _WIDTH_PX = 1100
 _DOTS_PER_PX = 1.5  # sharp when projected; about 100 kB
 _PX_PER_INCH = 96.0
+_THIN_PX = 5.0
 _POINTS_PER_PX = 72.0 / _PX_PER_INCH
 _STYLES = {None: "-", "solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
 
@@ -64,8 +65,8 @@ def static(figure: go.Figure, *, dots_per_px: float = _DOTS_PER_PX) -> Still:
     Parameters
     ----------
     figure : plotly.graph_objects.Figure
-        Lines and markers, straight lines, and texts at data coordinates: what
-        `crossbow_lab.dashboard.figures` draws.
+        Lines and markers, heat maps, straight lines, and texts at data coordinates: what
+        `crossbow_lab.dashboard.figures` and its neighbours draw.
     dots_per_px : float
         Sharpness of the picture; its size in bytes grows with it.
 
@@ -80,9 +81,9 @@ def static(figure: go.Figure, *, dots_per_px: float = _DOTS_PER_PX) -> Still:
         If the figure holds something that the picture would lack.
     """
     for trace in figure.data:
-        if trace.type != "scatter" or trace.mode not in {"lines", "markers"}:
+        if trace.type != "heatmap" and (trace.type != "scatter" or trace.mode not in {"lines", "markers"}):
             raise ConfigurationError(
-                f"a still picture holds scatter traces of lines or markers; got {trace.type!r} "
+                f"a still picture holds heat maps, and scatter traces of lines or markers; got {trace.type!r} "
                 f"with mode {getattr(trace, 'mode', None)!r}"
             )
     # Here, because it takes a second, for which a live dashboard would have to wait.
@@ -117,8 +118,9 @@ def _as_png(picture: "Figure") -> bytes:
 def _panels(figure: go.Figure, picture: "Figure") -> "dict[str, Axes]":
     """Make one set of axes for each of the figure's, by plotly's names x, x2, ..., and where it has them."""
     names = sorted(key for key in figure.layout.to_plotly_json() if key.startswith("xaxis"))
-    lefts = [figure.layout[name].domain[0] for name in names]
-    spans = [figure.layout[name.replace("x", "y", 1)].domain for name in names]
+    alone = (0.0, 1.0)  # a figure's only axes have no place of their own
+    lefts = [(figure.layout[name].domain or alone)[0] for name in names]
+    spans = [figure.layout[name.replace("x", "y", 1)].domain or alone for name in names]
     columns, rows = sorted(set(lefts)), sorted(set(spans), reverse=True)  # the highest row comes first
     grid = picture.add_gridspec(len(rows), len(columns), height_ratios=[high - low for low, high in rows])
     panels = {}
@@ -142,8 +144,10 @@ def _dress(axes: "Axes", figure: go.Figure, name: str) -> None:
     axes.set_ylabel(y_title, fontsize=font.size * _POINTS_PER_PX, color=font.color)
     axes.tick_params(labelsize=0.88 * font.size * _POINTS_PER_PX, labelcolor=font.color)
     axes.tick_params(labelleft=shows_numbers)
+    if x_axis.tickvals is not None:
+        axes.set_xticks(x_axis.tickvals, x_axis.ticktext)
     if y_axis.tickvals is not None:
-        axes.set_yticks(y_axis.tickvals)
+        axes.set_yticks(y_axis.tickvals, y_axis.ticktext)
     axes.grid(color=y_axis.gridcolor, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -154,7 +158,11 @@ def _dress(axes: "Axes", figure: go.Figure, name: str) -> None:
 
 
 def _draw_trace(axes: "Axes", trace: Any) -> None:
-    """Draw one trace of lines or markers."""
+    """Draw one trace: a heat map, lines or markers."""
+    if trace.type == "heatmap":
+        axes.grid(visible=False)
+        axes.pcolormesh(trace.x, trace.y, trace.z, cmap="cividis", shading="nearest", zorder=0)
+        return
     if trace.mode == "lines":
         axes.plot(
             trace.x,
@@ -163,6 +171,7 @@ def _draw_trace(axes: "Axes", trace: Any) -> None:
             linewidth=trace.line.width * _POINTS_PER_PX,
             linestyle=_STYLES[trace.line.dash],
             alpha=trace.opacity,
+            solid_capstyle="butt" if trace.line.width > _THIN_PX else "projecting",  # a bar ends where it ends
         )
         return
     edge = trace.marker.line

@@ -30,7 +30,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from crossbow_lab.averaging import EASGD, SSGD, Algorithm, resolve_alpha
+from crossbow_lab.averaging import EASGD, SMA, SSGD, resolve_alpha
 from crossbow_lab.errors import ConfigurationError
 from crossbow_lab.landscape.surfaces import Array, Point, Surface
 from crossbow_lab.random import random_bits, stream_key
@@ -68,13 +68,17 @@ class Settings:
     (0.1, 0.125, 0.9, 0.0, 0.5)
     """
 
-    algorithm: Algorithm
+    algorithm: SMA | EASGD | SSGD
     learning_rate: float
     noise: float = 0.0
     batch_size: int = 1
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if not isinstance(self.algorithm, SMA | EASGD | SSGD):
+            raise ConfigurationError(
+                f"algorithm is {self.algorithm!r}; learners move on a surface with SMA(), EASGD() or SSGD()"
+            )
         for name in ("learning_rate", "noise"):
             value = getattr(self, name)
             if not (isinstance(value, numbers.Real) and 0 <= float(value) < math.inf):

@@ -11,6 +11,7 @@ from torch import Tensor
 from crossbow_lab.errors import ConfigurationError, ExecutorError, nearest
 from crossbow_lab.learners.fused import make_fused
 from crossbow_lab.learners.loop import make_loop
+from crossbow_lab.learners.timeline import Recorder
 from crossbow_lab.learners.work import Step, Work
 
 EXECUTOR_NAMES = ("loop", "fused", "streams")
@@ -51,13 +52,23 @@ def check_executor(name: str) -> None:
         raise ConfigurationError(f"unknown executor {name!r}; {nearest(str(name), ('auto', *EXECUTOR_NAMES))}")
 
 
-def make_step(work: Work, executor: str, n_learners: int, batch_size: int, inputs: Tensor, targets: Tensor) -> Step:
+def make_step(
+    work: Work,
+    executor: str,
+    n_learners: int,
+    batch_size: int,
+    inputs: Tensor,
+    targets: Tensor,
+    recorder: Recorder | None = None,
+) -> Step:
     """Return the step of one executor for ``n_learners`` learners with ``batch_size`` samples each.
 
     Parameters
     ----------
     inputs, targets : (k b, ...)
         An example batch.
+    recorder : Recorder, optional
+        Gets a span for each learner, where they run one after the other.
 
     Raises
     ------
@@ -70,7 +81,7 @@ def make_step(work: Work, executor: str, n_learners: int, batch_size: int, input
             f"{work.bank.centre.device} as it is here, use 'fused' or 'loop' (crossbow-lab doctor says what is missing)"
         )
     if executor == "loop":
-        return make_loop(work, n_learners, batch_size)
+        return make_loop(work, n_learners, batch_size, recorder)
     return make_fused(work, n_learners, batch_size, inputs, targets)
 
 

@@ -4,6 +4,7 @@ On CUDA a lane is a stream and a mark an event, so that a captured graph gets on
 devices there is one lane, and everything runs when it is put there.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -23,6 +24,9 @@ class Lane(Protocol):
     def wait(self, mark: Any) -> None:
         """Let what is put here from now on run after all that ``mark`` stands for."""
 
+    def stamp(self) -> Any:
+        """Return the time at which this lane gets here: seconds of the host's clock, or an event that tells it."""
+
 
 class HostLane:
     """The one lane of a device without streams: work runs at once."""
@@ -36,6 +40,10 @@ class HostLane:
 
     def wait(self, mark: None) -> None:
         """Go on: there is nothing to wait for."""
+
+    def stamp(self) -> float:
+        """Return the host's clock."""
+        return time.perf_counter()
 
 
 class CudaLane:
@@ -63,6 +71,12 @@ class CudaLane:
     def wait(self, mark: torch.cuda.Event) -> None:
         """Let the stream wait for an event; the host doesn't."""
         self._stream.wait_event(mark)
+
+    def stamp(self) -> torch.cuda.Event:
+        """Record an event that tells its time."""
+        event = torch.cuda.Event(enable_timing=True)
+        event.record(self._stream)
+        return event
 
 
 def make_lanes(device: torch.device, count: int) -> list[Lane]:

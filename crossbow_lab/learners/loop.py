@@ -4,6 +4,7 @@ Its parts, one for each learner, are also what the ``streams`` executor runs sid
 """
 
 import copy
+import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
@@ -13,18 +14,26 @@ from torch import Tensor, nn
 from crossbow_lab.learners.bank import bind
 from crossbow_lab.learners.dropout import KeyedDropout, iteration_keys, learner_keys
 from crossbow_lab.learners.losses import learner_loss
+from crossbow_lab.learners.timeline import Recorder
 from crossbow_lab.learners.work import Learning, Step, Work
 
 Branch = Callable[[Tensor, Tensor, Tensor], None]
 """``branch(inputs (b, *shape), targets (b, ...), key ())``: one learner's forward and backward pass."""
 
 
-def make_loop(work: Work, n_learners: int, batch_size: int) -> Step:
-    """Return a step that runs ``n_learners`` ordinary modules whose parameters are rows of the bank."""
+def make_loop(work: Work, n_learners: int, batch_size: int, recorder: Recorder | None = None) -> Step:
+    """Return a step that runs ``n_learners`` ordinary modules whose parameters are rows of the bank.
+
+    Parameters
+    ----------
+    recorder : gets each learner's passes as a span; None: nothing is timed.
+    """
     device = work.bank.centre.device
     keys = learner_keys(work.seed, n_learners, device)
     losses = torch.zeros(n_learners, dtype=work.bank.centre.dtype, device=device)
     branches = make_branches(work, losses)
+    if recorder is not None:
+        branches = [_timed(branch, j, recorder) for j, branch in enumerate(branches)]
 
     def step(inputs: Tensor, targets: Tensor, iteration: int) -> Tensor:
         drawn = iteration_keys(keys, iteration) if work.has_dropout else keys
@@ -34,6 +43,17 @@ def make_loop(work: Work, n_learners: int, batch_size: int) -> Step:
         return losses
 
     return step
+
+
+def _timed(branch: Branch, learner: int, recorder: Recorder) -> Branch:
+    """Return a branch whose passes are recorded."""
+
+    def timed_branch(inputs: Tensor, targets: Tensor, key: Tensor) -> None:
+        since_s = time.perf_counter()
+        branch(inputs, targets, key)
+        recorder.add("learning", learner, since_s)
+
+    return timed_branch
 
 
 def split_learning(work: Work, n_learners: int, batch_size: int, inputs: Tensor, targets: Tensor) -> Learning:

@@ -79,11 +79,11 @@ class Plan:
         self._calls: list[Callable[[], Any]] = []
         self._known: dict[fx.Node, Any] = {}
         self._pool = _Pool()
-        self._bases = _bases(nodes)
+        self._bases = bases_of(nodes)
         self._last_use = _last_uses(nodes, self._bases)
-        self._constants = _constants(nodes, self._bases)
+        self._constants = constants_of(nodes, self._bases)
         targets = list(zip(results, outputs, strict=True))
-        direct = _direct_targets(dict(reversed(targets)))
+        direct = direct_targets(dict(reversed(targets)))
 
         supply = iter(inputs)
         for position, node in enumerate(nodes):
@@ -123,7 +123,7 @@ class Plan:
             self._emit(node.target, args, kwargs, None)
             self._known[node] = args[0]
             return
-        writes = _writes(node)
+        writes = writing_form(node)
         if writes is None:
             function = node.target
             if isinstance(args[0], list | tuple) and is_fixed:  # one of several planned results
@@ -173,7 +173,7 @@ class Plan:
         return result
 
 
-def _direct_targets(targets: dict[fx.Node, Tensor]) -> dict[fx.Node, Tensor]:
+def direct_targets(targets: dict[fx.Node, Tensor]) -> dict[fx.Node, Tensor]:
     """Find the outputs whose operator can write straight to where the output goes.
 
     Returns the memory by output, and by the node that computes it where views lie in between.
@@ -226,7 +226,7 @@ class _Pool:
         self._taken = [(last_use, block) for last_use, block in self._taken if last_use > position]
 
 
-def _bases(nodes: list[fx.Node]) -> dict[fx.Node, fx.Node]:
+def bases_of(nodes: list[fx.Node]) -> dict[fx.Node, fx.Node]:
     """Say for each node which node's memory it shows: its own, or for views and writes in place its argument's."""
     bases: dict[fx.Node, fx.Node] = {}
     for node in nodes:
@@ -259,7 +259,7 @@ def _last_uses(nodes: list[fx.Node], bases: dict[fx.Node, fx.Node]) -> dict[fx.N
     return last
 
 
-def _constants(nodes: list[fx.Node], bases: dict[fx.Node, fx.Node]) -> set[fx.Node]:
+def constants_of(nodes: list[fx.Node], bases: dict[fx.Node, fx.Node]) -> set[fx.Node]:
     """Find the nodes whose value doesn't depend on the graph's inputs and isn't written to; computed once."""
     written = {bases[source] for node in nodes if _is_in_place(node.target) for source in node.all_input_nodes}
     constants: set[fx.Node] = set()
@@ -281,7 +281,7 @@ def _is_item(node: fx.Node) -> bool:
     return getattr(node.target, "__name__", "") == "getitem"
 
 
-def _writes(node: fx.Node) -> tuple[Any, list[str]] | None:
+def writing_form(node: fx.Node) -> tuple[Any, list[str]] | None:
     """Find the form of a node's operator that writes into given memory, and the names of its outputs.
 
     None where it isn't one of `_PLANNED`, or torch has only a generated form, which computes elsewhere and copies.

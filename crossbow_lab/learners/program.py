@@ -15,9 +15,10 @@ from crossbow_lab.errors import ExecutorError
 from crossbow_lab.kernels import averaging as kernels
 from crossbow_lab.learners.fused import fused_learning
 from crossbow_lab.learners.graph import capture
-from crossbow_lab.learners.lanes import Lane, current_lane, make_lanes
+from crossbow_lab.learners.lanes import HostLane, Lane, current_lane, make_lanes
 from crossbow_lab.learners.loop import split_learning
 from crossbow_lab.learners.resident import Supply
+from crossbow_lab.learners.timeline import ALL, Piece, Recorder, timed
 from crossbow_lab.learners.update import Rule, SplitUpdate, rehearse, split_update, whole_update
 from crossbow_lab.learners.work import Learning, Work
 
@@ -81,8 +82,10 @@ def make_learning(
     return make(work, replicas, batch_size, *example)
 
 
-def make_program(task: Task, executor: str, learning: Learning, rule: Rule, iterations: int) -> Program:
-    """Return a program; on CUDA, ``fused`` and ``streams`` are captured.
+def make_program(
+    task: Task, executor: str, learning: Learning, rule: Rule, iterations: int, recorder: Recorder | None = None
+) -> Program:
+    """Return a program; on CUDA, ``fused`` and ``streams`` are captured, but not where a recorder times their tasks.
 
     The supply must have begun where training stands. Learners, z and the cursor are left as they are.
 
@@ -98,11 +101,13 @@ def make_program(task: Task, executor: str, learning: Learning, rule: Rule, iter
     partials = kernels.make_partials(bank.weights[:replicas]) if has_norms else None
     lanes = make_lanes(device, min(replicas, MOST_LANES)) if is_split else []
     if is_split:
-        launch = _side_by_side(task, learning, split_update(bank, rule, replicas, task.scalars), losses, lanes)
+        split = _with_names(rule, split_update(bank, rule, replicas, task.scalars))
+        launch = _side_by_side(task, learning, split, losses, lanes, recorder)
     else:
-        launch = _in_one_piece(task, learning, whole_update(bank, rule, replicas, task.scalars, partials), losses)
+        whole = _named(rule, "synchronisation", ALL, whole_update(bank, rule, replicas, task.scalars, partials))
+        launch = _in_one_piece(task, learning, whole, losses, recorder)
     program = Program(launch, iterations, losses, partials)
-    if device.type != "cuda" or executor == "loop":
+    if device.type != "cuda" or executor == "loop" or recorder is not None:
         return program
 
     def warm_up() -> None:
@@ -115,27 +120,51 @@ def make_program(task: Task, executor: str, learning: Learning, rule: Rule, iter
         return replace(program, note=f"{type(task.work.model).__name__} runs without a CUDA graph: {error}")
 
 
-def _in_one_piece(task: Task, learning: Learning, update: Callable[[], None], losses: Tensor) -> Callable[[], None]:
+def _with_names(rule: Rule, update: SplitUpdate) -> SplitUpdate:
+    """Return an update whose parts have the names of their tasks."""
+    corrections = [_named(rule, "local_synchronisation", j, one) for j, one in enumerate(update.corrections)]
+    average = update.average
+    return SplitUpdate(tuple(corrections), None if average is None else Piece("global_synchronisation", ALL, average))
+
+
+def _named(rule: Rule, kind: str, learner: int, update: Callable[[], None]) -> Callable[[], None]:
+    """Return an update with the name of its task: learners' own steps are learning, and no update is no task."""
+    if rule.name == "none":
+        return update
+    return Piece("learning" if rule.name == "sgd" else kind, learner, update)
+
+
+def _in_one_piece(
+    task: Task, learning: Learning, update: Callable[[], None], losses: Tensor, recorder: Recorder | None
+) -> Callable[[], None]:
     """Return what launches iterations one after the other, with one update for all learners."""
     iterations = losses.shape[0]
     supply, samples = task.supply, learning.inputs.shape[0] * learning.inputs.shape[1]
     inputs, targets = learning.inputs.flatten(0, 1), learning.targets.flatten(0, 1)
+    learners = range(len(learning.parts)) if len(learning.parts) > 1 else (ALL,)
 
     def launch() -> None:
+        # A lane that only does its work leaves it on the stream that is current, also while that is captured.
+        lane: Lane = HostLane() if recorder is None else timed(current_lane(losses.device), "device", recorder)
         for i in range(iterations):
-            supply.gather(inputs, targets, i * samples)
+            lane.do(Piece("data", ALL, partial(supply.gather, inputs, targets, i * samples)))
             number = _number(task, i)
-            for part in learning.parts:
-                part(number)
+            for j, part in zip(learners, learning.parts, strict=True):
+                lane.do(Piece("learning", j, partial(part, number)))
             losses[i].copy_(learning.losses)
-            update()
+            lane.do(update)
         supply.advance(iterations * samples, iterations)
 
     return launch
 
 
 def _side_by_side(
-    task: Task, learning: Learning, update: SplitUpdate, losses: Tensor, lanes: list[Lane]
+    task: Task,
+    learning: Learning,
+    update: SplitUpdate,
+    losses: Tensor,
+    lanes: list[Lane],
+    recorder: Recorder | None,
 ) -> Callable[[], None]:
     """Return what launches learners on lanes of their own, and the averaging on another one.
 
@@ -143,6 +172,8 @@ def _side_by_side(
     for the averaging of the iteration before, which so overlaps the forward and backward pass.
     """
     (averaging,) = make_lanes(losses.device, 1)
+    lanes = [timed(lane, f"lane {number}", recorder) for number, lane in enumerate(lanes)]
+    averaging = timed(averaging, "averaging", recorder)
 
     def launch() -> None:
         launch_side_by_side(task, learning, update, losses, current_lane(losses.device), lanes, averaging)
@@ -169,7 +200,8 @@ def launch_side_by_side(
     for i in range(iterations):
         for j in range(replicas):
             lane = lanes[j % len(lanes)]
-            lane.do(_pass_of(task, learning, losses, i, j, (i * replicas + j) * batch_size))
+            for piece in _pass_of(task, learning, losses, i, j, (i * replicas + j) * batch_size):
+                lane.do(piece)
             lane.wait(averaged)
             lane.do(update.corrections[j])
         if update.average is not None:
@@ -182,15 +214,15 @@ def launch_side_by_side(
     main.do(lambda: task.supply.advance(iterations * replicas * batch_size, iterations))
 
 
-def _pass_of(task: Task, learning: Learning, losses: Tensor, i: int, j: int, offset: int) -> Callable[[], None]:
+def _pass_of(task: Task, learning: Learning, losses: Tensor, i: int, j: int, offset: int) -> tuple[Piece, Piece]:
     """Return what launches learner j's batch, and its forward and backward pass on it, in the i-th iteration."""
 
-    def launch() -> None:
-        task.supply.gather(learning.inputs[j], learning.targets[j], offset)
+    def learn() -> None:
         learning.parts[j](_number(task, i))
         losses[i, j].copy_(learning.losses[j])
 
-    return launch
+    gather = partial(task.supply.gather, learning.inputs[j], learning.targets[j], offset)
+    return Piece("data", j, gather), Piece("learning", j, learn)
 
 
 def _number(task: Task, i: int) -> Tensor:

@@ -15,8 +15,9 @@ from torch import Tensor
 from crossbow_lab.kernels import averaging as kernels
 from crossbow_lab.learners.bank import Bank
 
-RULES = ("sma", "easgd", "ssgd", "sgd")
-"""SMA, EA-SGD, S-SGD (one replica), and the learners' own steps between synchronisations."""
+RULES = ("sma", "easgd", "ssgd", "sgd", "none")
+"""SMA, EA-SGD, S-SGD (one replica), the learners' own steps between synchronisations, and no update at all: whoever
+runs a program has another way to update, where there is no kernel."""
 
 _Launch = Callable[[], None]
 
@@ -58,6 +59,8 @@ def whole_update(bank: Bank, rule: Rule, replicas: int, scalars: Tensor, partial
     partials : from `crossbow_lab.kernels.averaging.make_partials`, filled with squared norms; None to leave them out.
         Only "sma" and "easgd" fill them.
     """
+    if rule.name == "none":
+        return _do_nothing
     weights, gradients = bank.weights[:replicas], bank.gradients[:replicas]
     velocity = bank.local_velocity[:replicas] if rule.has_local_momentum else None
     centre = (bank.centre, bank.centre_velocity)
@@ -74,7 +77,7 @@ def whole_update(bank: Bank, rule: Rule, replicas: int, scalars: Tensor, partial
 
 def split_update(bank: Bank, rule: Rule, replicas: int, scalars: Tensor) -> SplitUpdate:
     """Return the launches of an update in parts. Holds memory for the learners' differences from z."""
-    if rule.name in ("ssgd", "sgd"):
+    if rule.name in ("ssgd", "sgd", "none"):
         single = [whole_update(_rows(bank, j), rule, 1, scalars, None) for j in range(replicas)]
         return SplitUpdate(tuple(single), None)
     differences = torch.zeros_like(bank.weights[:replicas])
@@ -118,6 +121,10 @@ def rehearse(bank: Bank, rule: Rule, replicas: int, has_norms: bool, *, is_split
             update.average()
         return
     whole_update(small, rule, replicas, scalars, kernels.make_partials(small.weights) if has_norms else None)()
+
+
+def _do_nothing() -> None:
+    """Launch nothing."""
 
 
 def _rows(bank: Bank, first: int) -> Bank:

@@ -29,6 +29,8 @@ from crossbow_lab.session.sources import find_dataset, find_loss, find_model, na
 from crossbow_lab.session.trainer import Trainer
 from crossbow_lab.workloads import DataSet
 
+Model = str | nn.Module | Callable[[], nn.Module]
+
 
 @dataclass(frozen=True)
 class Built:

@@ -21,7 +21,7 @@ from crossbow_lab.session.setting import Adjustment, Setting, adjustments_from_j
 from crossbow_lab.session.sources import frozen_sha256
 from crossbow_lab.session.trainer import Progress, Trainer
 
-SCHEMA = 1
+SCHEMA = 2
 _FORMAT, _STATE = "crossbow_lab checkpoint", "state"
 
 
@@ -156,7 +156,10 @@ def _parsed(path: Path, state: dict[str, Any]) -> Checkpoint:
     setting = Setting(**{**state["setting"], "algorithm": algorithm})
     progress = Progress(**state["progress"])
     for name, value in asdict(progress).items():
-        check_whole(name, int(value) if name == "restart_due" else value, least=0)
+        if name == "base_rate":
+            check_not_negative(name, value)
+        else:
+            check_whole(name, int(value) if name == "restart_due" else value, least=0)
     memory, losses = state["memory"], state["memory"]["losses"]
     return Checkpoint(
         recipe=Recipe.from_json(state["recipe"]),

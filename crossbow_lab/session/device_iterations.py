@@ -4,20 +4,24 @@ import statistics
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from crossbow_lab.averaging import EASGD, SMA, SSGD, resolve_alpha, squared_distances
+from crossbow_lab.averaging import EAMSGD, EASGD, SMA, SSGD, algorithm_name, local_momentum, resolve_alpha
 from crossbow_lab.errors import ConfigurationError, ExecutorError
 from crossbow_lab.kernels.averaging import make_scalars, square_sums, write_scalars
 from crossbow_lab.learners import Batches, Choice, Work, one_device
+from crossbow_lab.learners.gradients import gradient_squares
+from crossbow_lab.learners.lanes import current_lane
 from crossbow_lab.learners.program import MOST_LANES, Program, Task, make_learning, make_program
 from crossbow_lab.learners.resident import Supply
+from crossbow_lab.learners.timeline import ALL, Piece, Recorder, timed
 from crossbow_lab.learners.update import Rule
 from crossbow_lab.learners.work import Learning
-from crossbow_lab.session.iterations import local_momentum
 from crossbow_lab.session.setting import Setting
+from crossbow_lab.session.updates import Updates
 
 AT_ONCE = 8
 """Iterations to a replay, where as many follow each other alike. The bits don't depend on it."""
@@ -40,16 +44,25 @@ class DeviceIterations:
     """
 
     prepares_first = True
+    most_at_once = AT_ONCE
 
     def __init__(self, work: Work, supply: Supply, batches: Batches, weight_decay: float) -> None:
         self.notices: list[str] = []
+        self.recorder: Recorder | None = None
         self._task = Task(work, supply, make_scalars(work.bank.weights))
         self._batches, self._weight_decay = batches, weight_decay
+        self._updates = Updates(work.bank, weight_decay)
         self._written: dict[str, float] = {}
         self._learnings: dict[tuple[str, int, int], Learning] = {}
-        self._programs: dict[tuple[str, int, int, Rule, int], Program] = {}
+        self._programs: dict[tuple[str, int, int, Rule, int, Recorder | None], Program] = {}
         self._last: Program | None = None
         self._in_flight: deque[torch.cuda.Event] = deque()
+        self._told: set[str] = set()
+
+    def record(self, recorder: Recorder | None) -> None:
+        """Forget the programs that were made for another recorder."""
+        self.recorder = recorder
+        self._programs = {key: made for key, made in self._programs.items() if key[-1] in (None, recorder)}
 
     def prepare(self, setting: Setting, position: int, iteration: int) -> None:
         """Make the programs that `run` will ask for."""
@@ -57,6 +70,10 @@ class DeviceIterations:
         wanted = [(True, 1), (True, AT_ONCE)] if period == 1 else [(True, 1), (False, 1), (False, period - 1)]
         for synchronises, most in wanted:
             self._program(setting, position, iteration, synchronises=synchronises, most=most)
+        if self.recorder is not None:
+            for synchronises in sorted({synchronises for synchronises, _ in wanted}):
+                self._program(setting, position, iteration, synchronises=synchronises, most=1, recorder=self.recorder)
+        self._tell_of_kernels(setting)
 
     def choose(self, setting: Setting, position: int, iteration: int) -> Choice:
         """Time programs of one iteration; what they do to the bank is undone."""
@@ -80,46 +97,87 @@ class DeviceIterations:
         listed = ", ".join(f"{name} {ms:.3f} ms" for name, ms in times_ms.items())
         return Choice(min(times_ms, key=times_ms.__getitem__), threads, f"fastest of {listed} an iteration{refused}")
 
-    def run(self, setting: Setting, position: int, iteration: int, *, synchronises: bool, most: int) -> Tensor:
-        """Launch a program; returns before the device is done."""
-        program = self._program(setting, position, iteration, synchronises=synchronises, most=most)
+    def run(
+        self, setting: Setting, position: int, iteration: int, *, synchronises: bool, n_before: int, most: int
+    ) -> Tensor:
+        """Launch a program; returns before the device is done.
+
+        An iteration that is recorded is launched by itself and not as a graph, in which events couldn't tell the time:
+        the same calls, so the same bits, but slower. So on a device few are.
+        """
+        recorder = self.recorder
+        if recorder is not None and not recorder.is_due(iteration):
+            most, recorder = min(most, recorder.every - iteration % recorder.every), None
+        elif recorder is not None:
+            most, recorder.iteration = 1, iteration
+        program = self._program(setting, position, iteration, synchronises=synchronises, most=most, recorder=recorder)
         self._write_scalars(setting)
         samples, supply = program.iterations * setting.aggregate_batch, self._task.supply
         self._wait_for_room()
         supply.begin(position, iteration, samples)
         program.run()
         supply.advanced(samples, program.iterations)
+        if not _has_kernel(_rule(setting, synchronises=synchronises)):
+            update = partial(self._updates.update, setting, n_before, synchronises=synchronises)
+            lane = current_lane(self._task.scalars.device)
+            kind = "synchronisation" if synchronises else "learning"
+            timed(lane, "device", recorder).do(Piece(kind, ALL, update))
         self._last = program
         return program.losses
 
     def distances(self, setting: Setting, *, is_recent_enough: bool = False) -> Tensor:
         """Compute distances, or finish what the last update has measured."""
-        last, replicas, bank = self._last, setting.replicas, self._task.work.bank
+        last, replicas = self._last, setting.replicas
         if is_recent_enough and last is not None and last.partials is not None and last.losses.shape[1] == replicas:
             return square_sums(last.partials)[:replicas].sqrt()
-        return squared_distances(bank.weights[:replicas], bank.centre).sqrt()
+        return self._updates.distances(setting)
 
-    def _program(self, setting: Setting, position: int, iteration: int, *, synchronises: bool, most: int) -> Program:
+    def gradient_squares(self, setting: Setting, *, out: Tensor, total_n: Tensor) -> Tensor:
+        """Finish what the last update has measured, or compute them from the bank."""
+        last, replicas = self._last, setting.replicas
+        if last is not None and last.partials is not None and last.losses.shape[1] == replicas:
+            return square_sums(last.partials)[replicas:]
+        return gradient_squares(self._task.work.bank.gradients[:replicas], out=out, total_n=total_n)
+
+    def _program(
+        self,
+        setting: Setting,
+        position: int,
+        iteration: int,
+        *,
+        synchronises: bool,
+        most: int,
+        recorder: Recorder | None = None,
+    ) -> Program:
         """Return the program for what comes next, made or found among the last few."""
-        at_once = min(_at_once(setting), self._task.supply.most_iterations)
         rule = _rule(setting, synchronises=synchronises)
+        at_once = min(_at_once(setting), self._task.supply.most_iterations) if _has_kernel(rule) else 1
         own = (setting.executor, setting.replicas, setting.replica_batch)
-        key = (*own, rule, at_once if most >= at_once else 1)
+        key = (*own, rule, at_once if most >= at_once else 1, recorder)
         program = self._programs.pop(key, None)
         if program is None:
-            program = self._make(setting, position, iteration, rule, key[-1])
+            program = self._make(setting, position, iteration, rule, *key[-2:])
         self._programs[key] = program
         if len(self._programs) > _KEPT:
             del self._programs[next(iter(self._programs))]
         return program
 
-    def _make(self, setting: Setting, position: int, iteration: int, rule: Rule, iterations: int) -> Program:
+    def _make(
+        self,
+        setting: Setting,
+        position: int,
+        iteration: int,
+        rule: Rule,
+        iterations: int,
+        recorder: Recorder | None,
+    ) -> Program:
         """Make a program; refuse what there is no memory for."""
         supply, executor = self._task.supply, setting.executor
         try:
             with one_device(self._task.scalars.device), torch.enable_grad():
                 supply.begin(position, iteration, setting.aggregate_batch * iterations)
-                program = make_program(self._task, executor, self._learning(setting, position), rule, iterations)
+                learning = self._learning(setting, position)
+                program = make_program(self._task, executor, learning, rule, iterations, recorder)
         except torch.OutOfMemoryError as error:
             self._learnings.pop((executor, setting.replicas, setting.replica_batch), None)
             raise ConfigurationError(
@@ -141,6 +199,13 @@ class DeviceIterations:
             del self._learnings[next(iter(self._learnings))]
         return learning
 
+    def _tell_of_kernels(self, setting: Setting) -> None:
+        """Say once of each algorithm without a kernel that torch's own operators update."""
+        name = algorithm_name(setting.algorithm)
+        if name not in self._told and not _has_kernel(_rule(setting, synchronises=True)):
+            self._told.add(name)
+            self.notices.append(f"{name} has no kernel: torch's own operators update z after an iteration's graph")
+
     def _wait_for_room(self) -> None:
         """Wait until few launches are ahead of the device: more would only make adjustments take effect later."""
         device = self._task.scalars.device
@@ -157,7 +222,7 @@ class DeviceIterations:
         algorithm = setting.algorithm
         values = {
             "learning_rate": setting.learning_rate,
-            "alpha": 0.0 if isinstance(algorithm, SSGD) else resolve_alpha(algorithm, setting.learners),
+            "alpha": resolve_alpha(algorithm, setting.learners),
             "momentum": algorithm.momentum if isinstance(algorithm, SMA | SSGD) else 0.0,
             "local_momentum": local_momentum(algorithm),
             "weight_decay": self._weight_decay,
@@ -170,14 +235,14 @@ class DeviceIterations:
         """Return the median milliseconds of one iteration, first ones not counted."""
         wait = _waiting(self._task.scalars.device)
         samples = setting.aggregate_batch
-        self.run(setting, position, iteration, synchronises=True, most=1)
+        self.run(setting, position, iteration, synchronises=True, n_before=0, most=1)
         times_ms = []
         for _ in range(_ROUNDS):
             wait()
             start_s = time.perf_counter()
             for _ in range(_RUNS):
                 position, iteration = position + samples, iteration + 1
-                self.run(setting, position, iteration, synchronises=True, most=1)
+                self.run(setting, position, iteration, synchronises=True, n_before=0, most=1)
             wait()
             times_ms.append((time.perf_counter() - start_s) * 1e3 / _RUNS)
         return statistics.median(times_ms)
@@ -203,9 +268,16 @@ def _rule(setting: Setting, *, synchronises: bool) -> Rule:
     has_local_momentum = local_momentum(algorithm) > 0
     if isinstance(algorithm, SSGD):
         return Rule("ssgd", has_local_momentum=False)
-    if not synchronises:
+    if not synchronises and not isinstance(algorithm, EAMSGD):
         return Rule("sgd", has_local_momentum)
-    return Rule("easgd" if isinstance(algorithm, EASGD) else "sma", has_local_momentum)
+    if synchronises and isinstance(algorithm, SMA | EASGD):
+        return Rule("easgd" if isinstance(algorithm, EASGD) else "sma", has_local_momentum)
+    return Rule("none", has_local_momentum=False)
+
+
+def _has_kernel(rule: Rule) -> bool:
+    """Tell whether a program does the update itself; else torch's own operators do, after it."""
+    return rule.name != "none"
 
 
 def _period(setting: Setting) -> int:

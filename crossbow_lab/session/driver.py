@@ -74,6 +74,8 @@ class Driver:
             if self._is_active:
                 raise self._refusal(what)
             made = make_limits(self._loop.origin, is_needed=is_needed, **limits)
+            if what in ("run", "start"):  # steps may be as short as their owner likes
+                self._loop.tuner.check(made)
             self._is_active = True
             self._idle.clear()
             self._loop.observer.state = "running"
@@ -226,16 +228,18 @@ class Driver:
         self.wait()
 
     def close(self) -> None:
-        """Stop, for good."""
+        """Stop, for good, and close the record's files."""
         self.stop()
         self.is_closed = True
+        self._loop.record.close()
 
-    def wait(self, timeout_s: float | None = None) -> None:
-        """Wait until nobody trains, or ``timeout_s`` passes."""
+    def wait(self, timeout_s: float | None = None) -> str:
+        """Wait until nobody trains, or ``timeout_s`` passes; return the state."""
         self._refuse_training_thread()
         thread = self._thread
         if self._idle.wait(timeout_s) and thread is not None:
             thread.join(timeout_s)  # it has nothing left to do
+        return self._loop.state
 
     def _refuse_training_thread(self) -> None:
         """Refuse to let the training thread wait for itself: for ever."""

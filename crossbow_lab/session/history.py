@@ -31,6 +31,8 @@ class Row:
     test_loss, test_accuracy : of z; NaN without test data, accuracy NaN for regression.
     divergence : mean over learners of the Euclidean distance to z.
     learners, batch_size, learning_rate, algorithm : the setting at that moment.
+    noise_scale_learners, noise_scale_probe : gradient noise scale in samples, where `Session.gradient_noise` measures
+        it, else NaN. The learners' is biased, too large, once they have diverged; the probe's is not.
     """
 
     iteration: int
@@ -47,6 +49,8 @@ class Row:
     batch_size: int
     learning_rate: float
     algorithm: str
+    noise_scale_learners: float = math.nan
+    noise_scale_probe: float = math.nan
 
 
 @dataclass(frozen=True)

@@ -1,25 +1,16 @@
 """Runs iterations: on torch's own operators, any device, or as programs with CUDA kernels (`device_iterations`)."""
 
+import time
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from crossbow_lab.averaging import (
-    SMA,
-    SSGD,
-    Algorithm,
-    Scratch,
-    easgd_step,
-    local_step,
-    make_scratch,
-    resolve_alpha,
-    sma_step,
-    squared_distances,
-    ssgd_step,
-)
 from crossbow_lab.learners import Batches, Choice, Step, Work, choose, make_step
+from crossbow_lab.learners.gradients import gradient_squares
+from crossbow_lab.learners.timeline import ALL, Recorder
 from crossbow_lab.session.setting import Setting
+from crossbow_lab.session.updates import Updates
 
 _KEPT_STEPS = 6
 
@@ -32,10 +23,17 @@ class Iterations(Protocol):
     notices : what a user should know of how iterations are run, since whoever reads it last emptied it.
     prepares_first : whether a new setting may turn out to need more memory than there is, and is prepared before it
         is taken.
+    most_at_once : no call of `run` trains more iterations than this.
+    recorder : gets spans of tasks, see `record`; None: nothing is timed.
     """
 
     notices: list[str]
     prepares_first: bool
+    most_at_once: int
+    recorder: Recorder | None
+
+    def record(self, recorder: Recorder | None) -> None:
+        """Record tasks from the next iteration on, or none. Prepare the present setting after that."""
 
     def prepare(self, setting: Setting, position: int, iteration: int) -> None:
         """Make ready for a setting, so that `run` finds everything made.
@@ -51,8 +49,14 @@ class Iterations(Protocol):
     def choose(self, setting: Setting, position: int, iteration: int) -> Choice:
         """Measure the executors that run this setting here, and choose the fastest; leaves no trace in the bank."""
 
-    def run(self, setting: Setting, position: int, iteration: int, *, synchronises: bool, most: int) -> Tensor:
+    def run(
+        self, setting: Setting, position: int, iteration: int, *, synchronises: bool, n_before: int, most: int
+    ) -> Tensor:
         """Train one iteration, or several alike but at most ``most``.
+
+        Parameters
+        ----------
+        n_before : synchronisations since the start or the last restart of averaging.
 
         Returns
         -------
@@ -66,6 +70,14 @@ class Iterations(Protocol):
         ----------
         is_recent_enough : whether the distances before the last iteration's update will do, which cost next to
             nothing where the update's kernel has measured them.
+        """
+
+    def gradient_squares(self, setting: Setting, *, out: Tensor, total_n: Tensor) -> Tensor:
+        """Return ‖g_j‖² of every replica in the last iteration, and ‖Σ_j g_j‖² behind them; never waits.
+
+        Parameters
+        ----------
+        out, total_n : as in `crossbow_lab.learners.gradients.gradient_squares`; may be left alone.
         """
 
 
@@ -85,9 +97,15 @@ class HostIterations:
 
     def __init__(self, work: Work, batches: Batches, weight_decay: float) -> None:
         self.notices: list[str] = []
-        self._work, self._batches, self._weight_decay = work, batches, weight_decay
-        self._steps: dict[tuple[str, int, int], Step] = {}
-        self._scratch: dict[int, Scratch] = {}
+        self.recorder: Recorder | None = None
+        self._work, self._batches = work, batches
+        self._steps: dict[tuple[str, int, int, Recorder | None], Step] = {}
+        self._updates = Updates(work.bank, weight_decay)
+
+    def record(self, recorder: Recorder | None) -> None:
+        """Forget the steps that were made for another recorder."""
+        self.recorder = recorder
+        self._steps = {key: step for key, step in self._steps.items() if key[-1] in (None, recorder)}
 
     def prepare(self, setting: Setting, position: int, iteration: int) -> None:
         """Make the executor's step."""
@@ -100,103 +118,60 @@ class HostIterations:
         example = self._batches.take(position, setting.aggregate_batch)
         return choose(self._work, setting.replicas, setting.replica_batch, *example)
 
-    def run(self, setting: Setting, position: int, iteration: int, *, synchronises: bool, most: int) -> Tensor:
+    def run(
+        self, setting: Setting, position: int, iteration: int, *, synchronises: bool, n_before: int, most: int
+    ) -> Tensor:
         """Train."""
         samples = setting.aggregate_batch
         done = min(most, self.most_at_once)
         kept = []
         for i in range(done):
-            inputs, targets = self._batches.take(position + i * samples, samples)
-            losses = self._step_for(setting, inputs, targets)(inputs, targets, iteration + i)
-            kept.append(losses if done == 1 else losses.clone())
-            if synchronises:
-                self._synchronise(setting)
+            recorder = self.recorder
+            if recorder is not None and recorder.is_due(iteration + i):
+                at = (position + i * samples, iteration + i, n_before + i)
+                losses = self._run_timed(recorder, setting, *at, synchronises=synchronises)
             else:
-                self._explore(setting)
+                inputs, targets = self._batches.take(position + i * samples, samples)
+                losses = self._step_for(setting, inputs, targets)(inputs, targets, iteration + i)
+                self._updates.update(setting, n_before + i, synchronises=synchronises)
+            kept.append(losses if done == 1 else losses.clone())
         return kept[0].unsqueeze(0) if done == 1 else torch.stack(kept)
+
+    def _run_timed(
+        self,
+        recorder: Recorder,
+        setting: Setting,
+        position: int,
+        iteration: int,
+        n_before: int,
+        *,
+        synchronises: bool,
+    ) -> Tensor:
+        """Train one iteration whose tasks are recorded; the same operators in the same order."""
+        recorder.iteration, since_s = iteration, time.perf_counter()
+        inputs, targets = self._batches.take(position, setting.aggregate_batch)
+        since_s = recorder.add("data", ALL, since_s)
+        by_learner = recorder if setting.executor == "loop" else None
+        losses = self._step_for(setting, inputs, targets, by_learner)(inputs, targets, iteration)
+        since_s = recorder.add("learning", ALL, since_s) if by_learner is None else time.perf_counter()
+        self._updates.update(setting, n_before, synchronises=synchronises)
+        recorder.add("synchronisation" if synchronises else "learning", ALL, since_s)
+        return losses
 
     def distances(self, setting: Setting, *, is_recent_enough: bool = False) -> Tensor:
         """Compute distances as they are now."""
         del is_recent_enough
-        rows = self._work.bank.weights[: setting.replicas]
-        return squared_distances(rows, self._work.bank.centre, scratch=self._scratch_for(rows)).sqrt()
+        return self._updates.distances(setting)
 
-    def _step_for(self, setting: Setting, inputs: Tensor, targets: Tensor) -> Step:
+    def gradient_squares(self, setting: Setting, *, out: Tensor, total_n: Tensor) -> Tensor:
+        """Compute them from the bank."""
+        return gradient_squares(self._work.bank.gradients[: setting.replicas], out=out, total_n=total_n)
+
+    def _step_for(self, setting: Setting, inputs: Tensor, targets: Tensor, recorder: Recorder | None = None) -> Step:
         """Return the executor's step for a setting, made or found among the last few."""
-        key = (setting.executor, setting.replicas, setting.replica_batch)
-        step = self._steps.pop(key, None) or make_step(self._work, *key, inputs, targets)
+        key = (setting.executor, setting.replicas, setting.replica_batch, recorder)
+        step = self._steps.pop(key, None) or make_step(self._work, *key[:-1], inputs, targets, recorder)
         self._steps[key] = step
         if len(self._steps) > _KEPT_STEPS:
             del self._steps[next(iter(self._steps))]
         return step
-
-    def _synchronise(self, setting: Setting) -> None:
-        """Update learners and z by the algorithm."""
-        bank, algorithm = self._work.bank, setting.algorithm
-        weights, gradients = bank.weights[: setting.replicas], bank.gradients[: setting.replicas]
-        if isinstance(algorithm, SSGD):
-            ssgd_step(
-                weights,
-                gradients,
-                bank.centre,
-                bank.centre_velocity,
-                learning_rate=setting.learning_rate,
-                momentum=algorithm.momentum,
-                weight_decay=self._weight_decay,
-            )
-            return
-        alpha = resolve_alpha(algorithm, setting.learners)
-        if isinstance(algorithm, SMA):
-            sma_step(
-                weights,
-                gradients,
-                bank.centre,
-                bank.centre_velocity,
-                learning_rate=setting.learning_rate,
-                alpha=alpha,
-                momentum=algorithm.momentum,
-                local_velocity_kn=self._local_velocity(setting),
-                local_momentum=algorithm.local_momentum,
-                weight_decay=self._weight_decay,
-                scratch=self._scratch_for(weights),
-            )
-            return
-        easgd_step(
-            weights,
-            gradients,
-            bank.centre,
-            learning_rate=setting.learning_rate,
-            alpha=alpha,
-            local_velocity_kn=self._local_velocity(setting),
-            local_momentum=algorithm.local_momentum,
-            weight_decay=self._weight_decay,
-            scratch=self._scratch_for(weights),
-        )
-
-    def _explore(self, setting: Setting) -> None:
-        """Let every learner take a step of its own, between synchronisations."""
-        bank = self._work.bank
-        local_step(
-            bank.weights[: setting.replicas],
-            bank.gradients[: setting.replicas],
-            learning_rate=setting.learning_rate,
-            local_velocity_kn=self._local_velocity(setting),
-            local_momentum=local_momentum(setting.algorithm),
-            weight_decay=self._weight_decay,
-        )
-
-    def _local_velocity(self, setting: Setting) -> Tensor | None:
-        """Return the learners' velocity, where the algorithm has one."""
-        has_one = local_momentum(setting.algorithm) > 0
-        return self._work.bank.local_velocity[: setting.replicas] if has_one else None
-
-    def _scratch_for(self, weights: Tensor) -> Scratch:
-        """Return scratch memory for this number of learners, made once."""
-        if weights.shape[0] not in self._scratch:
-            self._scratch = {weights.shape[0]: make_scratch(weights)}
-        return self._scratch[weights.shape[0]]
-
-
-def local_momentum(algorithm: Algorithm) -> float:
-    """Return an algorithm's local momentum; 0 where it has none."""
-    return float(getattr(algorithm, "local_momentum", 0.0))

@@ -24,6 +24,7 @@ from crossbow_lab.session.observer import Observer
 from crossbow_lab.session.progress import progress_line
 from crossbow_lab.session.recipe import Recipe
 from crossbow_lab.session.setting import Adjustment
+from crossbow_lab.session.tuner import Tuner
 
 _PROGRESS_EVERY_S = 2.0
 _CHECKPOINT_EVERY_S = 60.0
@@ -44,6 +45,7 @@ class Loop:
     error, traceback : why it failed, as texts; None if it didn't.
     limits : where training stops, or stopped the last time.
     commands : what to do before the next iteration. Put into it from any thread, and from signal handlers.
+    tuner : asks for more or fewer learners, where it is on.
     """
 
     def __init__(self, built: Built, folder: Path | None, past: checkpoints.Checkpoint | None) -> None:
@@ -54,6 +56,7 @@ class Loop:
         self.commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self.record = Record(folder, past.entries if past else None)
         self.observer = Observer(built.trainer, self.record, past.memory if past else None)
+        self.tuner = Tuner(built.trainer, self.observer, self.commands, self.adjust)
         self._recipe = replace(built.recipe, adjustments=(), iterations=None)
         self._script = deque(past.script if past else built.recipe.adjustments)
         self._adjustments = list(past.recipe.adjustments) if past else []
@@ -143,6 +146,7 @@ class Loop:
         if self._steps_left is not None:
             self._steps_left -= trainer.progress.iteration - before
         self._pass_on_notices()
+        self.tuner.look()
         if observer.watch(losses) and progress:
             self._print_line(limits)
         if observer.is_evaluation_due:
@@ -263,6 +267,7 @@ class Loop:
             self.observer.note("adjustment", _listed(others))
         if "restart" in changes:
             self.observer.note("restart", "asked for")
+        self.tuner.adjusted(changes)
         self._write_recipe()
 
     def save(self, path: Path) -> Path:

@@ -8,12 +8,14 @@ from torch import Tensor
 
 from crossbow_lab.averaging import algorithm_name
 from crossbow_lab.errors import DivergedError
+from crossbow_lab.learners.timeline import ALL, Recorder
 from crossbow_lab.session.checkpoint import Memory
 from crossbow_lab.session.evaluation import evaluate
 from crossbow_lab.session.fetch import Fetch
 from crossbow_lab.session.history import Event, LearnerRow, Record, Row, time_to_accuracy
 from crossbow_lab.session.instruments import REMEDIES, Clock, Losses, LossSums, Throughput
 from crossbow_lab.session.limits import Accuracy, Limits
+from crossbow_lab.session.noise_meter import NoiseMeter
 from crossbow_lab.session.setting import Setting
 from crossbow_lab.session.trainer import Trainer
 
@@ -39,8 +41,10 @@ class Snapshot:
     setting : the same as an object, with all of the algorithm.
     epoch_samples : samples in an epoch.
     has_accuracy : whether evaluations find a test accuracy.
+    noise_scale_learners, noise_scale_probe : as in `crossbow_lab.session.Row`, the latest.
     limits : where training stops, or stopped the last time.
     requested : changes asked for that no iteration boundary has taken yet.
+    tuner : what the auto-tuner does, as `AutoTuner.status`; empty while it is off.
     error : why the session failed; None otherwise.
     """
 
@@ -63,8 +67,11 @@ class Snapshot:
     setting: Setting
     epoch_samples: int
     has_accuracy: bool
+    noise_scale_learners: float = math.nan
+    noise_scale_probe: float = math.nan
     limits: Limits = field(default_factory=Limits)
     requested: tuple[tuple[str, object], ...] = ()
+    tuner: str = ""
     error: str | None = None
 
 
@@ -85,6 +92,8 @@ class Observer:
     state : the session's state at present.
     clock, evaluation_clock : training time, and time spent in evaluations.
     next_evaluation : the position in the stream of samples at which z is evaluated next.
+    noise : measures gradient noise, where it is on.
+    recorder : what recorded the timeline last; None before it was ever on.
     """
 
     def __init__(self, trainer: Trainer, record: Record, memory: Memory | None) -> None:
@@ -99,6 +108,8 @@ class Observer:
         self._distances: tuple[float, ...] = ()
         self._test_accuracy = record.rows.entries[-1].test_accuracy if record.rows.entries else math.nan
         self._next_look_s = 0.0
+        self.noise = NoiseMeter(trainer)
+        self.recorder: Recorder | None = None
         self.next_evaluation = self._evaluation_after(trainer.progress.position)
         self.snapshot = self._snapshot()
 
@@ -126,6 +137,8 @@ class Observer:
     def watch(self, losses: Tensor) -> bool:
         """Remember iterations' losses (done, replicas); look if it is time to, and tell whether it was."""
         self._losses.keep(losses)
+        if self.noise.is_on:
+            self.noise.watch()
         if time.perf_counter() < self._next_look_s and self._losses.room:
             return False
         self.look(waits=not self._losses.room)
@@ -145,10 +158,13 @@ class Observer:
             If a loss is not finite.
         """
         started_s = time.perf_counter()
+        if self.recorder is not None:
+            self.recorder.collect()
         if waits:
             self.read_losses()
         else:
             self._losses.glance(self._trainer.progress.iteration, self._trainer.setting.replicas)
+            self.noise.glance()
         self.snapshot = self._snapshot(waits=waits)
         now_s = time.perf_counter()
         self._next_look_s = now_s + max(_LOOK_EVERY_S, _LOOK_SHARE * (now_s - started_s))
@@ -156,6 +172,7 @@ class Observer:
     def read_losses(self) -> None:
         """Read the losses kept since the last reading; raises DivergedError where one isn't finite."""
         self._losses.read(self._trainer.progress.iteration, self._trainer.setting.replicas)
+        self.noise.read()
 
     def adjusted(self) -> None:
         """Take notice of a new setting; losses must have been read before it was made."""
@@ -173,9 +190,13 @@ class Observer:
         trainer = self._trainer
         self.read_losses()
         with self.clock.standing_still():
+            recorder, since_s = trainer.iterations.recorder, time.perf_counter()
             with self.evaluation_clock.running():
                 found = evaluate(trainer.central_model(), trainer.data, trainer.prepare, trainer.loss)
                 distances = tuple(trainer.distances().tolist())
+            if recorder is not None:
+                recorder.iteration = trainer.progress.iteration
+                recorder.add("evaluation", ALL, since_s)
             if trainer.data.test is not None:
                 self._check_finite("the test loss of the central average model", found.loss)
             for learner, distance in enumerate(distances):
@@ -218,6 +239,8 @@ class Observer:
                 batch_size=setting.batch_size,
                 learning_rate=setting.learning_rate,
                 algorithm=algorithm_name(setting.algorithm),
+                noise_scale_learners=self.noise.scale_of("learners"),
+                noise_scale_probe=self.noise.scale_of("probe"),
             )
         )
         for learner, loss in enumerate(means):
@@ -259,6 +282,8 @@ class Observer:
             setting=setting,
             epoch_samples=trainer.batches.epoch_samples,
             has_accuracy=trainer.data.test is not None and trainer.data.n_classes is not None,
+            noise_scale_learners=self.noise.scale_of("learners"),
+            noise_scale_probe=self.noise.scale_of("probe"),
         )
 
     def _check_finite(self, what: str, value: float) -> None:

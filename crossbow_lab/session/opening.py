@@ -23,6 +23,7 @@ _SETTINGS = (
     "learning_rate",
     "seed",
     "learning_rate_steps",
+    "learning_rate_policy",
     "weight_decay",
     "executor",
     "device",

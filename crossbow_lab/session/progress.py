@@ -1,9 +1,14 @@
-"""The line that a foreground session prints while it trains."""
+"""How a session stands, in one line of text."""
 
 import math
 
 from crossbow_lab.session.limits import Limits
 from crossbow_lab.session.observer import Snapshot
+
+
+def standing(now: Snapshot) -> str:
+    """Return what trains and how far it is."""
+    return f"{now.algorithm}, {now.learners} learners x {now.batch_size}, iteration {now.iteration}"
 
 
 def progress_line(now: Snapshot, limits: Limits, epoch_samples: int) -> str:

@@ -5,10 +5,11 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from crossbow_lab.averaging import SMA, Algorithm, algorithm_from_json, algorithm_to_json, resolve_alpha
+from crossbow_lab.averaging import SMA, Algorithm, algorithm_from_json, algorithm_to_json, check_fits
 from crossbow_lab.errors import ConfigurationError, RecipeError, nearest
 from crossbow_lab.learners import check_executor, check_loss
 from crossbow_lab.session.checks import check_not_negative, check_positive, check_whole
+from crossbow_lab.session.policies import Policy, check_policy, factor_at, policy_from_json, policy_to_json
 from crossbow_lab.session.setting import (
     Adjustment,
     Setting,
@@ -17,7 +18,7 @@ from crossbow_lab.session.setting import (
     check_algorithm,
 )
 
-SCHEMA = 1
+SCHEMA = 2
 _CHOICES = {"dtype": ("float32", "float64"), "batch_norm": ("average", "recalibrate")}
 _TEXTS = ("executor", "device", "dtype", "batch_norm", "weights_sha256", "data_sha256")
 
@@ -32,12 +33,14 @@ class Recipe:
         A name of the zoo, or the import path ``"package.module:factory"``; None if it can't be named.
     dataset : str or None
         A data set's name, or the import path of a function that returns one; None if it can't be named.
-    algorithm : SMA | EASGD | SSGD
+    algorithm : any of `crossbow_lab.averaging.ALGORITHMS`
     learners, batch_size : int >= 1
         k, and b samples per learner per iteration.
     learning_rate : float > 0
     learning_rate_steps : tuple of (epoch, learning rate)
         From that epoch on, that learning rate.
+    learning_rate_policy : one of `crossbow_lab.session.policies`, or None
+        What learning_rate is multiplied with at each iteration. Not beside learning_rate_steps.
     weight_decay : float >= 0
         L2, part of each learner's gradient.
     loss : str or None
@@ -82,6 +85,7 @@ class Recipe:
     batch_size: int = 16
     learning_rate: float = 0.05
     learning_rate_steps: tuple[tuple[float, float], ...] = ()
+    learning_rate_policy: Policy | None = None
     weight_decay: float = 0.0
     loss: str | None = "cross_entropy"
     seed: int = 0
@@ -124,7 +128,14 @@ class Recipe:
                 f"learners is {self.learners}, but max_learners is {self.max_learners}; raise max_learners"
             )
         self._keep("learning_rate_steps", _checked_steps(self.learning_rate_steps))
-        resolve_alpha(check_algorithm(self.algorithm), self.learners)  # refuses an alpha outside its bound
+        if self.learning_rate_policy is not None and self.learning_rate_steps:
+            raise ConfigurationError(
+                f"learning_rate_steps and learning_rate_policy={check_policy(self.learning_rate_policy)} both say what "
+                "the rate is; give one of them. MultiStepDecay(at=(epoch, ...), by=0.1) has steps, too"
+            )
+        if self.learning_rate_policy is not None:
+            check_policy(self.learning_rate_policy)
+        check_fits(check_algorithm(self.algorithm), self.learners)
         self._keep("adjustments", _checked_order(self.adjustments))
 
     def _check_texts(self) -> None:
@@ -149,7 +160,9 @@ class Recipe:
     @property
     def setting(self) -> Setting:
         """What learners train with at the start."""
-        return Setting(self.algorithm, self.learners, self.batch_size, self.learning_rate, self.executor)
+        policy, rate = self.learning_rate_policy, self.learning_rate
+        rate = rate if policy is None else rate * factor_at(policy, 0, 0.0)
+        return Setting(self.algorithm, self.learners, self.batch_size, rate, self.executor)
 
     @property
     def replayable(self) -> bool:
@@ -172,6 +185,7 @@ class Recipe:
         """Return the recipe as JSON text."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         fields["algorithm"] = algorithm_to_json(self.algorithm)
+        fields["learning_rate_policy"] = policy_to_json(self.learning_rate_policy)
         fields["adjustments"] = adjustments_to_json(self.adjustments)
         return json.dumps({"schema": SCHEMA, **fields}, indent=2)
 
@@ -189,6 +203,7 @@ class Recipe:
         fields = _fields_of(text, known=[field.name for field in dataclasses.fields(cls)])
         try:
             fields["algorithm"] = algorithm_from_json(fields["algorithm"])
+            fields["learning_rate_policy"] = policy_from_json(fields.get("learning_rate_policy"))
             fields["adjustments"] = adjustments_from_json(fields.get("adjustments", ()))
             return cls(**fields)
         except ConfigurationError:

@@ -36,8 +36,8 @@ class Requests:
         """Return how the session stands, with what is asked of it; never waits."""
         loop = self._loop
         requested = self.pending  # first: what is taken meanwhile is then in the setting, or still in here
-        now = loop.observer.snapshot
-        return replace(now, state=loop.state, limits=loop.limits, requested=requested, error=loop.error)
+        now, state, tuner = loop.observer.snapshot, loop.state, loop.tuner.status
+        return replace(now, state=state, limits=loop.limits, requested=requested, tuner=tuner, error=loop.error)
 
     def ask(self, changes: dict[str, Any]) -> None:
         """Have changes made before the next iteration; wait for them where nobody trains.

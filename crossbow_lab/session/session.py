@@ -6,6 +6,7 @@ only, and reads an immutable snapshot that it replaces about every 50 ms.
 
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Never
 
@@ -14,22 +15,25 @@ from torch import nn
 
 from crossbow_lab.averaging import Algorithm
 from crossbow_lab.errors import ConfigurationError
-from crossbow_lab.session.build import Built, Own, build, rebuild
+from crossbow_lab.session.auto_tuner import AutoTuner
+from crossbow_lab.session.build import Built, Model, Own, build, rebuild
 from crossbow_lab.session.checkpoint import Checkpoint
+from crossbow_lab.session.gradient_noise import GradientNoise
 from crossbow_lab.session.history import Record, next_folder, time_to_accuracy
 from crossbow_lab.session.limits import Accuracy, TimeToAccuracy
 from crossbow_lab.session.observer import Snapshot
 from crossbow_lab.session.opening import get_ready, read_arguments, rebuild_from
+from crossbow_lab.session.policies import Policy
+from crossbow_lab.session.progress import standing
 from crossbow_lab.session.recipe import Recipe
+from crossbow_lab.session.timeline import Timeline
 
 if TYPE_CHECKING:
     from crossbow_lab.dashboard import Dashboard
     from crossbow_lab.runs import Run
 
-Model = str | nn.Module | Callable[[], nn.Module]
 
-
-class Session:
+class Session(AbstractContextManager["Session"]):
     """One training session with live adjustments.
 
     Parameters
@@ -41,17 +45,15 @@ class Session:
     dataset : str or data
         A name ("digits", "mnist", "fashion-mnist", "cifar-10", "cifar-100"), ``(inputs, targets)``, or
         ``(train, test)`` of such pairs or of map-style torch Datasets.
-    algorithm : SMA | EASGD | SSGD; by default ``SMA()``
+    algorithm : ``SMA()`` by default, or another of `crossbow_lab.averaging.ALGORITHMS`
     learners : k >= 1, model replicas on the device; by default 4
     batch_size : b >= 1, samples per learner per iteration; by default 16. S-SGD takes batches of learners x batch_size
-    learning_rate : greater than 0; by default 0.05
-    seed : int >= 0; by default 0
-    learning_rate_steps : tuple of (epoch, learning rate)
-        From that epoch on, that rate; SMA restarts averaging at each. By default none.
+    learning_rate, seed : greater than 0, and an int >= 0; by default 0.05 and 0
+    learning_rate_steps : ((epoch, rate), ...), from that epoch on that rate; SMA restarts at each. By default none
+    learning_rate_policy : such as ``cb.Cosine(length=10)`` in epochs, a factor of learning_rate; by default None
     weight_decay : float >= 0; by default 0
     loss : "cross_entropy", "mse", or a function of (output, target) that returns one number; by default the first
-    executor : "auto", "loop", "fused", or on CUDA "streams"
-        By default "auto": measures, and says what it chose.
+    executor : "auto" (by default; measures, and says what it chose), "loop", "fused", or on CUDA "streams"
     device, dtype : "cpu" or "cuda:0"; "float32" or "float64"; by default the first of each
     amp : mixed precision: passes in bfloat16 where that is safe, weights and averaging in float32; by default False
     augment : bool, or None: as the data set says
@@ -60,11 +62,15 @@ class Session:
     max_learners : rows of the bank; None: 64, or ``learners`` if more
     threads : CPU threads; None: as torch has, or what ``executor="auto"`` finds faster
     data_dir : folder with data sets; None: ``CROSSBOW_DATA``, else the user's cache
-    folder : where history, events and recipe are written as they happen; None: memory only
-        A new one, or one without a session's record.
+    folder : a new one, where history, events and recipe are written as they happen; None: memory only
     own_model : nn.Module or function, only with a Recipe whose model has no name
-    allow_imports : bool
-        Whether a Recipe may name code to import.
+    allow_imports : whether a Recipe may name code to import
+
+    Attributes
+    ----------
+    auto_tuner : AutoTuner; chooses the number of learners while it trains: ``session.auto_tuner.start()``
+    gradient_noise : GradientNoise; measures the gradient noise scale: ``session.gradient_noise.start()``
+    timeline : Timeline; records when which task ran: ``session.timeline.start()``
 
     Raises
     ------
@@ -75,8 +81,7 @@ class Session:
     Examples
     --------
     >>> session = Session(model="mlp", dataset="digits", learners=4, batch_size=8, executor="fused")
-    >>> _ = session.run(iterations=20)
-    >>> session.snapshot.iteration
+    >>> session.run(iterations=20).snapshot.iteration
     20
     """
 
@@ -91,6 +96,7 @@ class Session:
         seed: int | None = None,
         *,
         learning_rate_steps: tuple[tuple[float, float], ...] | None = None,
+        learning_rate_policy: Policy | None = None,
         weight_decay: float | None = None,
         loss: str | Callable[..., Any] | None = None,
         executor: str | None = None,
@@ -108,8 +114,14 @@ class Session:
         allow_imports: bool | None = None,
         **unknown: Never,
     ) -> None:
-        recipe, own = read_arguments(locals().copy())
-        self._open(build(recipe, own), folder, None)
+        self._open(build(*read_arguments(locals().copy())), folder, None)
+
+    @classmethod
+    def _of(cls, built: Built, past: Checkpoint | None = None, folder: str | Path | None = None) -> "Session":
+        """Return a session of what has been built."""
+        session = cls.__new__(cls)
+        session._open(built, folder, past)
+        return session
 
     def _open(self, built: Built, folder: str | Path | None, past: Checkpoint | None) -> None:
         """Get ready to train for the first time."""
@@ -120,6 +132,8 @@ class Session:
         """Get ready to train; an executor that can't run the model says so now."""
         loop, driver, requests = get_ready(built, folder, past)
         self._built, self._loop, self._driver, self._requests = built, loop, driver, requests
+        self.auto_tuner, self.timeline = AutoTuner(loop.tuner, driver), Timeline(loop, driver)
+        self.gradient_noise = GradientNoise(loop.observer.noise, driver)
 
     # ---- training -------------------------------------------------------------------------------------------
 
@@ -202,8 +216,7 @@ class Session:
 
     def wait(self, timeout_s: float | None = None) -> str:
         """Wait until training ends, or ``timeout_s`` passes; return the state. A paused session doesn't end."""
-        self._driver.wait(timeout_s)
-        return self.state
+        return self._driver.wait(timeout_s)
 
     # ---- adjusting ------------------------------------------------------------------------------------------
 
@@ -245,10 +258,9 @@ class Session:
             if self._driver.is_closed:
                 raise ConfigurationError("reset() on a closed session; make a new one, or restore a checkpoint")
             self._driver.stop()
-            driver, record = self._driver, self._loop.record
+            driver = self._driver
             self._begin(rebuild(self._built), None if self._folder is None else next_folder(self._folder), None)
             driver.close()
-            record.close()
         return self
 
     # ---- looking --------------------------------------------------------------------------------------------
@@ -290,7 +302,7 @@ class Session:
 
     @property
     def events(self) -> pd.DataFrame:
-        """What happened when: adjustments, restarts, the executor's choice, checkpoints, failures."""
+        """What happened when: adjustments, restarts, decisions of executor and auto-tuner, checkpoints, failures."""
         return self._loop.record.events.frame()
 
     @property
@@ -373,19 +385,11 @@ class Session:
             If the file is damaged, cut short, or written by a newer version.
         """
         own = Own(own_model, dataset, loss, None if data_dir is None else str(data_dir), allow_imports)
-        built, past = rebuild_from(Path(path), own)
-        session = cls.__new__(cls)
-        session._open(built, folder, past)
-        return session
+        return cls._of(*rebuild_from(Path(path), own), folder)
 
     def close(self) -> None:
         """Stop training and close the files of ``folder``; what was recorded stays readable."""
         self._driver.close()
-        self._loop.record.close()
-
-    def __enter__(self) -> "Session":
-        """Return the session."""
-        return self
 
     def __exit__(self, *exception: object) -> None:
         """Close the session."""
@@ -393,8 +397,4 @@ class Session:
 
     def __repr__(self) -> str:
         """Say what it trains and how it stands."""
-        now = self._loop.observer.snapshot
-        return (
-            f"<Session {self.state}: {now.algorithm}, {now.learners} learners x {now.batch_size}, "
-            f"iteration {now.iteration}>"
-        )
+        return f"<Session {self.state}: {standing(self._loop.observer.snapshot)}>"

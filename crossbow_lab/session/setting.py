@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from crossbow_lab.averaging import (
-    EASGD,
-    SMA,
+    ALGORITHMS,
     SSGD,
     Algorithm,
     algorithm_from_json,
+    algorithm_name,
     algorithm_to_json,
-    resolve_alpha,
+    check_fits,
+    has_field,
 )
 from crossbow_lab.errors import ConfigurationError, nearest
 from crossbow_lab.learners import check_executor
@@ -83,7 +84,7 @@ class Setting:
         new = dataclasses.replace(self, **changes)
         if sync_period is not None:
             new = dataclasses.replace(new, algorithm=_with_sync_period(new.algorithm, sync_period))
-        resolve_alpha(new.algorithm, new.learners)  # refuses an alpha outside its bound
+        check_fits(new.algorithm, new.learners)
         return new
 
 
@@ -127,18 +128,20 @@ def check_algorithm(value: Any) -> Algorithm:
     """Return an algorithm, or refuse what isn't one."""
     if not isinstance(value, Algorithm):
         raise ConfigurationError(
-            f"algorithm is {value!r}; give cb.SMA(), cb.EASGD() or cb.SSGD(), with what they should have"
+            f"algorithm is {value!r}; give cb.SMA() or another one, with what it should have: {', '.join(ALGORITHMS)}"
         )
     return value
 
 
 def _with_sync_period(algorithm: Algorithm, sync_period: int) -> Algorithm:
     """Return ``algorithm`` with another synchronisation period; refuse one that has none."""
-    if not isinstance(algorithm, SMA | EASGD):
+    if not has_field(algorithm, "sync_period"):
         raise ConfigurationError(
-            f"{type(algorithm).__name__} synchronises every iteration; sync_period needs SMA or EASGD"
+            f"{algorithm_name(algorithm)} has no sync_period: it updates z at every iteration. Change to an algorithm "
+            "that has one first, such as SMA, EASGD or LocalSGD"
         )
-    return dataclasses.replace(algorithm, sync_period=sync_period)
+    changed: Any = dataclasses.replace(algorithm, sync_period=sync_period)  # type: ignore[arg-type]  # it has one
+    return check_algorithm(changed)
 
 
 def changes_to_json(changes: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from crossbow_lab import kernels
-from crossbow_lab.averaging import restart
+from crossbow_lab.averaging import local_momentum, restart, sync_period_at
 from crossbow_lab.errors import ConfigurationError, ModelError
 from crossbow_lab.learners import (
     Bank,
@@ -31,7 +31,8 @@ from crossbow_lab.learners import (
 from crossbow_lab.learners.resident import make_supply
 from crossbow_lab.session.device_iterations import DeviceIterations
 from crossbow_lab.session.evaluation import recalibrate
-from crossbow_lab.session.iterations import HostIterations, Iterations, local_momentum
+from crossbow_lab.session.iterations import HostIterations, Iterations
+from crossbow_lab.session.policies import Policy, factor_at, steps_at
 from crossbow_lab.session.recipe import Recipe
 from crossbow_lab.session.setting import Setting
 from crossbow_lab.workloads import DataSet
@@ -46,15 +47,19 @@ class Progress:
     iteration : iterations done.
     position : samples taken from the stream.
     since_synchronisation : iterations since learners were last corrected.
+    synchronisations : how many there have been since averaging began or restarted.
     restart_due : whether averaging restarts after the next synchronisation.
-    schedule_steps : how many of the recipe's learning-rate steps have been taken.
+    schedule_steps : how many of the steps of the recipe's learning-rate steps or policy have been taken.
+    base_rate : what the recipe's learning-rate policy is a factor of; an adjustment of the rate scales it.
     """
 
     iteration: int = 0
     position: int = 0
     since_synchronisation: int = 0
+    synchronisations: int = 0
     restart_due: bool = False
     schedule_steps: int = 0
+    base_rate: float = 0.0
 
 
 class Trainer:
@@ -70,7 +75,7 @@ class Trainer:
     def __init__(self, recipe: Recipe, model: nn.Module, data: DataSet, loss: Loss, *, has_dropout: bool) -> None:
         self.recipe, self.data, self.loss = recipe, data, loss
         self.setting = recipe.setting
-        self.progress = Progress()
+        self.progress = Progress(base_rate=recipe.learning_rate)
         device, dtype = torch.device(recipe.device), getattr(torch, recipe.dtype)
         self._template = model.train()
         self.bank: Bank = make_bank(model, max_learners=recipe.max_learners)
@@ -107,10 +112,11 @@ class Trainer:
         (done, replicas) : the losses of the iterations done, a tensor that the next call overwrites.
         """
         progress, setting = self.progress, self.setting
-        period = getattr(setting.algorithm, "sync_period", 1)
+        period = sync_period_at(setting.algorithm, self.epoch)
         until_synchronised = period - progress.since_synchronisation
         synchronises = until_synchronised <= 1
-        if progress.restart_due or (synchronises and period > 1):
+        is_period_final = period == sync_period_at(setting.algorithm, math.inf)
+        if progress.restart_due or (synchronises and period > 1) or not is_period_final:
             alike = 1
         else:
             alike = most if synchronises else until_synchronised - 1
@@ -119,12 +125,14 @@ class Trainer:
             progress.position,
             progress.iteration,
             synchronises=synchronises,
-            most=max(1, min(most, alike, self._until_schedule())),
+            n_before=progress.synchronisations,
+            most=self._with_one_rate(max(1, min(most, alike))),
         )
         done = losses.shape[0]
         progress.since_synchronisation = 0 if synchronises else progress.since_synchronisation + done
+        progress.synchronisations += done if synchronises else 0
         if synchronises and progress.restart_due:
-            self.restart_averaging()
+            self.restart_averaging(keeps_momentum=_restart_of(setting) == "copy_on_lr_change")
         progress.iteration += done
         progress.position += done * setting.aggregate_batch
         return losses
@@ -145,12 +153,15 @@ class Trainer:
         """Measure the executors that run the present setting here, and choose the fastest."""
         return self.iterations.choose(self.setting, self.progress.position, self.progress.iteration)
 
-    def restart_averaging(self) -> None:
-        """Set all learners to z, and clear the momentum of z and of the learners."""
+    def restart_averaging(self, *, keeps_momentum: bool = False) -> None:
+        """Set all learners to z, and clear the momentum of z and of the learners, unless all of that is kept."""
         weights, _, velocity = self.state
-        restart(weights, self.bank.centre, self.bank.centre_velocity, velocity)
+        if keeps_momentum:
+            weights.copy_(self.bank.centre.expand_as(weights))
+        else:
+            restart(weights, self.bank.centre, self.bank.centre_velocity, velocity)
         self.progress.restart_due = False
-        self.progress.since_synchronisation = 0
+        self.progress.since_synchronisation = self.progress.synchronisations = 0
 
     def check(self, changes: dict[str, Any], setting: Setting | None = None) -> Setting:
         """Return what the present setting, or another, would be after ``changes``.
@@ -173,8 +184,8 @@ class Trainer:
         """Change the setting before the next iteration.
 
         A learner that is added starts at z; one that leaves takes nothing with it. A change of the learning rate
-        makes SMA restart after the next synchronisation; another algorithm restarts at once, but the same one with
-        another α or momentum goes on from where it is.
+        makes SMA restart after the next synchronisation, and a policy go on from that rate; another algorithm
+        restarts at once, but the same one with another α or momentum goes on from where it is.
 
         Raises
         ------
@@ -196,6 +207,7 @@ class Trainer:
         if is_new_algorithm or "restart" in changes:
             self.restart_averaging()
         if new.learning_rate != old.learning_rate:
+            self._scale_policy()
             self._note_learning_rate_change()
 
     def _try_out(self, old: Setting, new: Setting) -> None:
@@ -217,7 +229,12 @@ class Trainer:
         self._admit(0, self._template)
 
     def follow_schedule(self) -> float | None:
-        """Take the recipe's learning-rate steps that are due; return the new rate if there is one."""
+        """Take the recipe's learning-rate steps that are due; return the new rate if there is one.
+
+        A policy's smooth changes are taken without a word: they are no steps.
+        """
+        if self.recipe.learning_rate_policy is not None:
+            return self._follow_policy(self.recipe.learning_rate_policy)
         steps, taken = self.recipe.learning_rate_steps, None
         while self.progress.schedule_steps < len(steps):
             epoch, rate = steps[self.progress.schedule_steps]
@@ -229,21 +246,50 @@ class Trainer:
             taken = rate
         return taken
 
+    def _follow_policy(self, policy: Policy) -> float | None:
+        """Take the rate that a policy has now; return it if it stepped there."""
+        progress = self.progress
+        rate, steps = self._rate_after(policy, 0), steps_at(policy, progress.iteration, self.epoch)
+        if rate != self.setting.learning_rate:
+            self.setting = replace(self.setting, learning_rate=rate)
+        if steps == progress.schedule_steps:
+            return None
+        progress.schedule_steps = steps
+        self._note_learning_rate_change()
+        return rate
+
+    def _scale_policy(self) -> None:
+        """Let a policy go on from the rate that is in force."""
+        policy, progress = self.recipe.learning_rate_policy, self.progress
+        if policy is not None:
+            progress.base_rate = self.setting.learning_rate / factor_at(policy, progress.iteration, self.epoch)
+
+    def _rate_after(self, policy: Policy, iterations: int) -> float:
+        """Return the rate that a policy has after so many iterations more."""
+        progress = self.progress
+        position = progress.position + iterations * self.setting.aggregate_batch
+        epoch = position / self.batches.epoch_samples
+        return progress.base_rate * factor_at(policy, progress.iteration + iterations, epoch)
+
     def central_model(self) -> nn.Module:
         """Return z as a module in evaluation mode, a copy that later training doesn't change.
 
         Its batch-norm statistics are the learners' average, or recalibrated on training samples, as the recipe
         says.
         """
+        model = self.central_copy()
+        if self.recipe.batch_norm == "recalibrate":
+            recalibrate(model, self.data, self.prepare)
+        return model.eval()
+
+    def central_copy(self) -> nn.Module:
+        """Return a copy of the module with z as its parameters and the learners' average buffers."""
         replicas = self.setting.replicas
         with torch.no_grad():
             for name, buffer in self._central.named_buffers():
                 rows = self.bank.buffers[name][:replicas]
                 buffer.copy_(rows.mean(0) if rows.is_floating_point() else rows[0])
-        model = copy.deepcopy(self._central)
-        if self.recipe.batch_norm == "recalibrate":
-            recalibrate(model, self.data, self.prepare)
-        return model.eval()
+        return copy.deepcopy(self._central)
 
     def distances(self, *, is_recent_enough: bool = False) -> Tensor:
         """Return every learner's Euclidean distance to z: (replicas,); see `Iterations.distances`."""
@@ -273,20 +319,31 @@ class Trainer:
             iterations.notices.append(f"iterations run on torch's own operators, several times slower: {missing}")
         return iterations
 
-    def _until_schedule(self) -> int:
-        """Return how many iterations there are until the recipe's next learning-rate step; many if there is none."""
-        steps, taken = self.recipe.learning_rate_steps, self.progress.schedule_steps
+    def _with_one_rate(self, most: int) -> int:
+        """Return how many of so many iterations have the same learning rate by the recipe; at least one."""
+        policy, steps = self.recipe.learning_rate_policy, self.recipe.learning_rate_steps
+        if policy is not None:
+            rate, alike = self.setting.learning_rate, 1
+            while alike < min(most, self.iterations.most_at_once) and self._rate_after(policy, alike) == rate:
+                alike += 1
+            return alike
+        taken = self.progress.schedule_steps
         if taken >= len(steps):
-            return 1 << 30
+            return most
         samples = min(steps[taken][0] * self.batches.epoch_samples, 2.0**60) - self.progress.position
-        return max(1, math.ceil(samples / self.setting.aggregate_batch))
+        return max(1, min(most, math.ceil(samples / self.setting.aggregate_batch)))
 
     def _note_learning_rate_change(self) -> None:
         """Make SMA restart after the next synchronisation, if it is to."""
-        if getattr(self.setting.algorithm, "restart", "never") == "on_lr_change":
+        if _restart_of(self.setting) != "never":
             self.progress.restart_due = True
 
     def _admit(self, first: int, model: nn.Module) -> None:
         """Let the learners from this one on start at z, with the buffers of ``model``."""
         has_velocity = self._local_momentum > 0
         admit(self.bank, first, self.setting.replicas, model, local_momentum=has_velocity)
+
+
+def _restart_of(setting: Setting) -> str:
+    """Return when the algorithm restarts averaging, in the word that it has for it."""
+    return str(getattr(setting.algorithm, "restart", "never"))

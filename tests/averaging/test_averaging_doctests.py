@@ -6,10 +6,25 @@ from types import ModuleType
 import pytest
 
 from crossbow_lab import averaging
-from crossbow_lab.averaging import _chunks, algorithms, reference, rules
+from crossbow_lab.averaging import (
+    _chunks,
+    algorithms,
+    catalogue,
+    elastic_rules,
+    family,
+    family_reference,
+    mean_rules,
+    peer_rules,
+    reference,
+    rules,
+    updates,
+)
+
+MODULES = [_chunks, algorithms, catalogue, family, reference, family_reference, updates]
+MODULES += [rules, elastic_rules, mean_rules, peer_rules]
 
 
-@pytest.mark.parametrize("module", [algorithms, rules, reference, _chunks])
+@pytest.mark.parametrize("module", MODULES)
 def test_its_examples_run(module: ModuleType) -> None:
     """Every example in a docstring gives what it says."""
     results = doctest.testmod(module)
@@ -26,4 +41,4 @@ def test_every_public_function_has_an_example() -> None:
         if callable(getattr(averaging, name)) and ">>>" not in (getattr(averaging, name).__doc__ or "")
     ]
 
-    assert without == ["Scratch"]
+    assert without == ["Rows", "Scratch"]

@@ -5,11 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from averaging_banks import Allocations, padded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from crossbow_lab.averaging import (
     Scratch,
@@ -31,14 +30,6 @@ FLOATS = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 quick = settings(max_examples=60, deadline=None)
 learners = st.integers(1, 33)
 seeds = st.integers(0, 2**32 - 1)
-
-
-def padded(array: Any, padding: int, dtype: torch.dtype = torch.float64) -> Tensor:
-    """Return a copy as rows of a wider array whose padding must never be touched."""
-    k, n = array.shape
-    wide = torch.full((k, n + padding), float("nan"), dtype=dtype)
-    wide[:, :n] = torch.as_tensor(array)
-    return wide[:, :n]
 
 
 def bank(k: int, n: int, seed: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -272,22 +263,6 @@ def test_squared_distances_are_those_of_their_definition(
     assert (tuple(actual.shape), actual.dtype, actual[0].item()) == ((k,), dtype, 0.0)
     assert torch.equal(w, copies[0])
     assert torch.equal(z, copies[1])
-
-
-class Allocations(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the results that have storage of their own, and names the operators that made them."""
-
-    def __init__(self, *known: Tensor) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.known = {tensor.untyped_storage().data_ptr() for tensor in known}
-        self.operators: list[str] = []
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(result):
-            if not isinstance(tensor, Tensor) or tensor.untyped_storage().data_ptr() not in self.known:
-                self.operators.append(str(func))
-        return result
 
 
 @pytest.mark.parametrize("chunk", [None, 100])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from crossbow_lab.averaging import SMA
+from crossbow_lab.averaging import SMA, DiLoCo, HierarchicalSMA, Hogwild
 from crossbow_lab.dashboard.feed import TEST, TRAIN, Feed, Mark, in_words, tables
 from crossbow_lab.session import Event
 from crossbow_lab.session.history import Record
@@ -143,6 +143,9 @@ def test_a_refusal_says_what_was_refused_and_why(make: Any) -> None:
         ("learning_rate 0.05011872336272722", "learning rate 0.0501"),
         (f"algorithm {SMA(alpha=0.1, momentum=0.5)}, learners 4", "SMA, α 0.1, μ 0.5, learners 4"),
         ("algorithm SSGD(momentum=0.9)", "S-SGD"),
+        (f"algorithm {DiLoCo(outer_learning_rate=0.5)}", "DiLoCo, η 0.5"),
+        (f"algorithm {HierarchicalSMA(devices=4)}", "hierarchical SMA (simulated devices), simulated devices 4"),
+        (f"algorithm {Hogwild()}, batch_size 4", "Hogwild (simulated), batch size 4"),
         ("sync_period 4, executor fused", "τ 4, executor fused"),
     ],
 )

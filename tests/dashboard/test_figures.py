@@ -5,6 +5,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
+from crossbow_lab.averaging import ALGORITHMS, algorithm_name
 from crossbow_lab.dashboard import figures
 from crossbow_lab.errors import ConfigurationError
 
@@ -60,6 +61,11 @@ def test_it_gives_an_algorithm_one_colour_in_every_figure() -> None:
     assert [line.line.color for line in lines] == ["#D55E00", "#0072B2", "#0072B2"]
     assert [line.line.dash for line in lines] == ["solid", "solid", "dash"]
     assert figures.throughput({"SMA": SMA}).data[0].line.color == "#0072B2"
+
+
+def test_it_has_a_colour_for_every_algorithm() -> None:
+    """Also for those that nobody has drawn yet."""
+    assert set(figures.COLOURS) == {algorithm_name(kind()) for kind in ALGORITHMS.values()}
 
 
 def test_it_has_colours_that_differ_in_lightness_too() -> None:

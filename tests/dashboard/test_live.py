@@ -1,5 +1,6 @@
 """The live dashboard of a session that really trains; without a browser."""
 
+import dataclasses
 import html
 import threading
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from crossbow_lab import runs
-from crossbow_lab.averaging import EASGD, SMA, SSGD
+from crossbow_lab.averaging import ALGORITHMS, EASGD, SMA, SSGD, DiLoCo, Downpour, KungFuSMA, LocalSGD, algorithm_name
 from crossbow_lab.dashboard.pump import THREAD_NAME
 from crossbow_lab.dashboard.views import plots
 from crossbow_lab.session import Accuracy, Recipe, Session
@@ -108,6 +109,35 @@ def test_alpha_is_automatic_until_it_is_set_and_shows_its_stable_range(opened: A
     assert any("stable: 0 &lt; α &lt; 0.974; now 0.5" in note for note in notes)
 
 
+def test_every_algorithm_can_be_chosen(opened: Any, wait_for: Any) -> None:
+    """By its name on plots; what an algorithm lacks can't be moved then, and the note says why."""
+    choice, alpha, period = (_widget(opened, name) for name in ("algorithm", "alpha", "sync-period"))
+    assert [label for label, _ in choice.options] == [algorithm_name(kind()) for kind in ALGORITHMS.values()]
+    for name in list(ALGORITHMS)[::-1]:
+        choice.value = name
+        wait_for(lambda name=name: type(opened.snapshot.setting.algorithm).__name__ == name)
+        opened.run(iterations=2)
+        fields = {field.name for field in dataclasses.fields(ALGORITHMS[name])}
+        wait_for(lambda fields=fields: alpha.disabled is ("alpha" not in fields))
+        wait_for(lambda fields=fields: period.disabled is ("sync_period" not in fields))
+    assert opened.state != "failed"
+
+
+def test_another_algorithm_keeps_what_was_changed_and_only_that(opened: Any, wait_for: Any) -> None:
+    """A period that nobody set isn't local SGD's; one that was set is, and what the next one lacks is dropped."""
+    steps = [
+        ({}, "LocalSGD", LocalSGD()),
+        ({"sync_period": 5}, "DiLoCo", DiLoCo(sync_period=5)),
+        ({}, "Downpour", Downpour()),
+        ({"algorithm": SMA(alpha=0.3, momentum=0.5)}, "KungFuSMA", KungFuSMA(alpha=0.3)),
+    ]
+    for changes, name, expected in steps:
+        if changes:
+            opened.adjust(**changes)
+        _widget(opened, "algorithm").value = name
+        wait_for(lambda expected=expected: opened.snapshot.setting.algorithm == expected)
+
+
 def test_what_is_refused_says_why_beside_the_control(opened: Any, wait_for: Any) -> None:
     """And the control goes back to what is in force."""
     batch = _widget(opened, "batch-size")
@@ -167,6 +197,19 @@ def test_the_buttons_do_what_they_say(opened: Any, wait_for: Any) -> None:
     wait_for(lambda: opened.dashboard().live.board.length("test") == 0)
     press("step")
     wait_for(lambda: opened.dashboard().live.board.length("train") == 1)
+
+
+def test_the_auto_tune_button_starts_a_search_and_ends_it(opened: Any, wait_for: Any) -> None:
+    """It says what the search does, and every decision is marked in the plots."""
+    button = _widget(opened, "tune")
+    opened.start()
+    button.click()
+    wait_for(lambda: button.description.startswith("tuning: ") and "measuring" in button.tooltip)
+    wait_for(lambda: any(mark["kind"] == "tuner" and "auto-tuner: try" in mark["text"] for mark in _marks(opened)))
+    button.click()
+    wait_for(lambda: button.description == "auto-tune")
+    opened.stop()
+    assert "tuner" in list(opened.events["kind"])
 
 
 def test_a_button_that_makes_no_sense_is_pale_and_says_why_not(opened: Any, wait_for: Any) -> None:

@@ -59,7 +59,7 @@ def test_it_draws_the_same_picture_twice() -> None:
 @pytest.mark.parametrize(
     ("figure", "message"),
     [
-        (go.Figure(go.Heatmap(z=[[1]])), "holds scatter traces of lines or markers; got 'heatmap'"),
+        (go.Figure(go.Bar(y=[1])), "holds heat maps, and scatter traces of lines or markers; got 'bar'"),
         (go.Figure(go.Scatter(x=[1], y=[1], mode="lines+markers")), r"got 'scatter' with mode 'lines\+markers'"),
     ],
 )

@@ -10,7 +10,7 @@ from gpu_support import NEEDS_GPU
 from gpu_training import LooksAtValues, images, with_dropout
 from torch import nn
 
-from crossbow_lab.averaging import EASGD, SMA, SSGD
+from crossbow_lab.averaging import ALGORITHMS, EASGD, SMA, SSGD
 from crossbow_lab.errors import ConfigurationError
 from crossbow_lab.session import Session
 from crossbow_lab.session.device_iterations import AT_ONCE
@@ -29,6 +29,7 @@ CHANGES: tuple[dict[str, Any], ...] = (
     {"algorithm": EASGD()},
     {"learners": 3, "batch_size": 4},
 )
+FAMILY: tuple[dict[str, Any], ...] = tuple({"algorithm": kind()} for kind in ALGORITHMS.values())
 
 
 def session_on(device: torch.device, executor: str, **settings: Any) -> Session:
@@ -37,10 +38,10 @@ def session_on(device: torch.device, executor: str, **settings: Any) -> Session:
     return Session(**{**usual, "executor": executor, "device": str(device), **settings})
 
 
-def adjusted(session: Session) -> Session:
+def adjusted(session: Session, all_changes: tuple[dict[str, Any], ...] = CHANGES) -> Session:
     """Train and adjust in turns, through every change."""
     session.step(AT_ONCE + 1)
-    for changes in CHANGES:
+    for changes in all_changes:
         session.adjust(**changes)
         session.step(AT_ONCE + 3)
     return session
@@ -70,6 +71,21 @@ def test_a_session_trains_what_it_trains_on_a_cpu(device: torch.device, executor
         adjusted(theirs)
         assert ours.snapshot.samples == theirs.snapshot.samples
         assert_same_model(ours.central_model(), theirs.central_model(), 1e-8)
+
+
+@pytest.mark.parametrize("executor", ["loop", "fused", "streams"])
+def test_every_algorithm_trains_what_it_trains_on_a_cpu(device: torch.device, executor: str) -> None:
+    """Those without a kernel too, whose updates are torch's own operators after the graph; and replays to the bit."""
+    with (
+        session_on(device, executor, dtype="float64", learning_rate=0.02) as ours,
+        session_on(torch.device("cpu"), "loop", dtype="float64", learning_rate=0.02) as theirs,
+    ):
+        adjusted(ours, FAMILY)
+        adjusted(theirs, FAMILY)
+        assert_same_model(ours.central_model(), theirs.central_model(), 1e-8)
+        fingerprint, recipe = ours.fingerprint(), ours.recipe
+    with Session(recipe) as again:
+        assert again.run().fingerprint() == fingerprint
 
 
 @pytest.mark.parametrize("executor", ["fused", "streams"])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from crossbow_lab.averaging import EASGD, SMA, SSGD, Algorithm, reference
+from crossbow_lab.averaging import EASGD, SMA, SSGD, Algorithm, LocalSGD, reference
 from crossbow_lab.errors import ConfigurationError
 from crossbow_lab.landscape import SURFACES, Settings, Surface, begin, simulate, surface
 from crossbow_lab.landscape.reference import State
@@ -249,6 +249,7 @@ def test_records_hold_positions_only_when_asked():
         ({"learning_rate": "0.1"}, r"learning_rate is '0.1'"),
         ({"noise": float("inf")}, r"noise is inf"),
         ({"batch_size": 0}, r"batch_size is 0; it must be a whole number, at least 1"),
+        ({"algorithm": LocalSGD()}, r"algorithm is LocalSGD\(.*; learners move on a surface with SMA\(\), EASGD\(\)"),
     ],
 )
 def test_settings_refuse_what_is_out_of_range(wrong, message):

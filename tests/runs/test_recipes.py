@@ -5,11 +5,11 @@ import json
 
 import pytest
 
-from crossbow_lab.averaging import SSGD
+from crossbow_lab.averaging import SSGD, DiLoCo
 from crossbow_lab.errors import RecipeError, RunError
 from crossbow_lab.runs.parameters import parse_cell
 from crossbow_lab.runs.recipes import recipe_values
-from crossbow_lab.session import Adjustment, Recipe
+from crossbow_lab.session import Adjustment, Cosine, Recipe
 
 RECIPE = Recipe("mlp", "digits", learners=8, learning_rate=0.1, seed=3)
 CELL = (
@@ -40,6 +40,8 @@ def test_it_sets_the_parameters_that_it_names() -> None:
         ({"adjustments": (Adjustment(5, {"learners": 2}),)}, "adjustments = "),
         ({"executor": "loop"}, 'executor = "loop"'),
         ({"algorithm": SSGD()}, 'algorithm = "SSGD"'),
+        ({"algorithm": DiLoCo(sync_period=7)}, 'sync_period = 7, algorithm = "DiLoCo"'),
+        ({"learning_rate_policy": Cosine(length=10)}, 'learning_rate_policy = {"name": "Cosine"'),
     ],
 )
 def test_it_is_never_followed_in_part(change: dict[str, object], said: str) -> None:

@@ -12,6 +12,7 @@ import pytest
 import crossbow_lab as cb
 from crossbow_lab.errors import RunError
 from crossbow_lab.runs import Run, list_runs, replaying
+from crossbow_lab.runs.comparing.trials import read_trials
 from crossbow_lab.runs.records.verifying import verify
 from crossbow_lab.runs.replaying import replay
 
@@ -42,6 +43,35 @@ def test_it_is_replayed_by_papermill_to_the_same_bits(session: cb.Session, tmp_p
     assert done.again.manifest["provenance"]["replays"] == run.folder.name
     assert [one.kind for one in list_runs(tmp_path / "runs")] == ["session", "notebook"]
     assert verify(done.again) == ()
+
+
+def test_what_instruments_and_policies_did_is_in_the_run(tmp_path: Path) -> None:
+    """Noise scales are columns of its history, decisions of the tuner adjustments of its recipe, which is replayed."""
+    session = cb.Session(
+        "logreg",
+        "digits",
+        cb.DiLoCo(sync_period=4),
+        learners=2,
+        batch_size=8,
+        learning_rate_policy=cb.Cosine(length=2),
+        executor="loop",
+        threads=1,
+        evaluate_every=0.2,
+    )
+    session.gradient_noise.start(every=2, probe_every=8)
+    session.auto_tuner.start(window=cb.tuning.Window(seconds=0.0, iterations=2, windows=2, warm_up_s=0.0))
+    run = session.run(iterations=60).save_run(tmp_path)
+    history = pd.read_parquet(run.sessions["session"] / "history.parquet")
+    pd.testing.assert_frame_equal(history, session.history)
+    assert history[["noise_scale_learners", "noise_scale_probe"]].iloc[-1].notna().all()
+    events = pd.read_parquet(run.sessions["session"] / "events.parquet")
+    assert "tuner" in set(events["kind"])
+    again = cb.Session(cb.Recipe.from_json((run.folder / "recipe.json").read_text())).run()
+    assert again.recipe.adjustments == session.recipe.adjustments != ()
+    assert run.fingerprints == {"session": again.fingerprint()}
+    (trial,) = read_trials(run)
+    assert trial.settings["algorithm"] == "DiLoCo"
+    assert "Cosine" in trial.settings["learning_rate_policy"]
 
 
 def test_it_can_go_on_after_it_was_saved(session: cb.Session, tmp_path: Path) -> None:

@@ -162,7 +162,7 @@ def test_wishes_are_checked_against_wishes_that_wait(at_gate: Callable[[], Sessi
     """What fits only before, or only after, an earlier wish is judged after it."""
     session = at_gate()
     session.adjust(algorithm=SSGD())
-    with pytest.raises(ConfigurationError, match="SSGD synchronises every iteration"):
+    with pytest.raises(ConfigurationError, match="S-SGD has no sync_period"):
         session.adjust(sync_period=2)
     session.adjust(algorithm=EASGD())
     session.adjust(sync_period=2)

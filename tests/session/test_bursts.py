@@ -6,12 +6,14 @@ from typing import Any
 import pytest
 import torch
 
-from crossbow_lab.averaging import EASGD, SMA, SSGD
+from crossbow_lab.averaging import EASGD, SMA, SSGD, LocalSGD, PairAveraging
 from crossbow_lab.session import Accuracy, Session
 from crossbow_lab.session.fetch import Fetch
 
 Make = Callable[..., Session]
 TIMES = ["elapsed_s", "evaluation_s", "samples_per_s"]
+ALGORITHMS = [SMA(), SMA(sync_period=3, local_momentum=0.5), EASGD(sync_period=5), SSGD()]
+ALGORITHMS += [LocalSGD(sync_period=4, local_from_epoch=1.2), PairAveraging()]
 
 
 def in_bursts(session: Session, most: int) -> Session:
@@ -21,7 +23,7 @@ def in_bursts(session: Session, most: int) -> Session:
 
 
 @pytest.mark.parametrize("most", [2, 7, 1000])
-@pytest.mark.parametrize("algorithm", [SMA(), SMA(sync_period=3, local_momentum=0.5), EASGD(sync_period=5), SSGD()])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_bursts_leave_the_same_record(make: Make, blobs: Any, most: int, algorithm: Any) -> None:
     """Weights, losses, evaluations, schedule and restarts are those of single iterations."""
     settings = {

@@ -278,9 +278,23 @@ def test_a_foreign_safetensors_file_is_refused(tmp_path: Path) -> None:
 
 def test_a_newer_schema_is_refused(good: Path, tmp_path: Path) -> None:
     """It says which version it is, and what to do."""
-    newer = edited(good, tmp_path / "newer", lambda _, state: state.update(schema=2))
-    with pytest.raises(CheckpointError, match="has schema 2, newer than 1; upgrade crossbow-lab"):
+    newer = edited(good, tmp_path / "newer", lambda _, state: state.update(schema=3))
+    with pytest.raises(CheckpointError, match="has schema 3, newer than 2; upgrade crossbow-lab"):
         Session.restore(newer)
+
+
+def test_a_checkpoint_of_the_first_schema_goes_on(good: Path, tmp_path: Path) -> None:
+    """It counted no synchronisations and had no policies, which nothing in it needs."""
+
+    def age(_: object, state: dict[str, Any]) -> None:
+        recipe = json.loads(state["recipe"])
+        del recipe["learning_rate_policy"], state["progress"]["synchronisations"], state["progress"]["base_rate"]
+        state.update(schema=1, recipe=json.dumps({**recipe, "schema": 1}))
+
+    sessions = [Session.restore(path) for path in (good, edited(good, tmp_path / "old", age))]
+    for session in sessions:
+        session.run(iterations=5)
+    assert sessions[0].fingerprint() == sessions[1].fingerprint()
 
 
 @pytest.mark.parametrize("name", ["weights", "centre", "centre_velocity"])

@@ -32,6 +32,8 @@ COLUMNS = {
     "batch_size": "int64",
     "learning_rate": "float64",
     "algorithm": "str",
+    "noise_scale_learners": "float64",
+    "noise_scale_probe": "float64",
 }
 EVENT_COLUMNS = {"iteration": "int64", "epoch": "float64", "elapsed_s": "float64", "kind": "str", "detail": "str"}
 LEARNER_COLUMNS = {"iteration": "int64", "learner": "int64", "train_loss": "float64", "distance": "float64"}

@@ -100,7 +100,7 @@ def test_a_truncated_recipe_is_refused(recipe: Recipe, share: float) -> None:
         ("[" * 100_000, "this is not a recipe: it isn't JSON"),
         ("[1, 2]", "it has no 'schema'; give what recipe.to_json"),
         ("{}", "it has no 'schema'"),
-        ('{"schema": 2}', "the recipe has schema 2, but this version reads 1 to 1; upgrade crossbow-lab"),
+        ('{"schema": 3}', "the recipe has schema 3, but this version reads 1 to 2; upgrade crossbow-lab"),
         ('{"schema": "1"}', "the recipe has schema '1'"),
         ('{"schema": true}', "the recipe has schema True"),
         ('{"schema": 0}', "the recipe has schema 0"),
@@ -117,7 +117,7 @@ def test_what_is_no_recipe_says_so(text: Any, message: str) -> None:
 @pytest.mark.parametrize(
     ("fields", "error", "message"),
     [
-        ({"algorithm": {"name": "SMAA"}}, ConfigurationError, "there is no algorithm 'SMAA'; .*EASGD, SMA, SSGD"),
+        ({"algorithm": {"name": "SMAA"}}, ConfigurationError, r"there is no algorithm 'SMAA'; did you mean 'SMA'\?"),
         ({"algorithm": {"name": "SMA", "alfa": 1}}, ConfigurationError, "no field 'alfa'; did you mean 'alpha'"),
         ({"adjustments": [[3]]}, RecipeError, "the recipe is damaged"),
         ({"adjustments": 4}, RecipeError, "the recipe is damaged"),
@@ -207,3 +207,11 @@ def test_reading_a_recipe_imports_nothing() -> None:
     """An import path is a text until a session is allowed to follow it."""
     recipe = Recipe("no_such_package.module:factory", "digits")
     assert Recipe.from_json(recipe.to_json()).model == "no_such_package.module:factory"
+
+
+def test_a_recipe_of_the_first_schema_is_read() -> None:
+    """It has no policy, which means a fixed rate."""
+    recipe = Recipe("mlp", "digits", learning_rate=0.3)
+    fields = json.loads(recipe.to_json())
+    del fields["learning_rate_policy"]
+    assert Recipe.from_json(json.dumps({**fields, "schema": 1})) == recipe

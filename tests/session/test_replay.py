@@ -13,11 +13,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from crossbow_lab.averaging import EASGD, SMA, SSGD
+from crossbow_lab.averaging import EASGD, SMA, SSGD, Algorithm, LocalSGD, PairAveraging, PolyakRuppert
 from crossbow_lab.errors import ConfigurationError, DivergedError, RecipeError
 from crossbow_lab.session import Adjustment, Recipe, Session
 
-ALGORITHMS = (SMA(), SMA(sync_period=3, local_momentum=0.5), EASGD(sync_period=2), SSGD(momentum=0.5))
+ALGORITHMS: tuple[Algorithm, ...] = (
+    SMA(),
+    SMA(sync_period=3, local_momentum=0.5),
+    EASGD(sync_period=2),
+    SSGD(momentum=0.5),
+    LocalSGD(sync_period=4, local_from_epoch=0.6),
+    PairAveraging(),
+    PolyakRuppert(local_momentum=0.3),
+)
 
 
 def random_change(draw: random.Random) -> dict[str, Any]:

@@ -194,8 +194,14 @@ def _algorithm(name: Any) -> str:
     """Return an algorithm's name as prose writes it, from whatever a recipe or a parameter calls it."""
     from crossbow_lab.averaging import ALGORITHMS, algorithm_name  # here, because it loads torch
 
-    bare = re.sub(r"\W", "", str(name)).upper()
-    return algorithm_name(ALGORITHMS[bare]()) if bare in ALGORITHMS else str(name)
+    names = {word: algorithm_name(kind()) for word, kind in ALGORITHMS.items()}
+    known = {_letters(word): prose for one, prose in names.items() for word in (one, prose)}
+    return known.get(_letters(str(name)), str(name))
+
+
+def _letters(word: str) -> str:
+    """Return a name without what writers differ in: spaces, hyphens and capitals."""
+    return re.sub(r"\W", "", word).upper()
 
 
 def _plain(value: Any) -> Any:

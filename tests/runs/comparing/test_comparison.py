@@ -10,9 +10,11 @@ import pytest
 from recorded import HARDWARE, SMA, SSGD, Recorded, write_run
 
 import crossbow_lab as cb
+from crossbow_lab.averaging import ALGORITHMS, Algorithm, algorithm_name
 from crossbow_lab.errors import ConfigurationError, RunError
 from crossbow_lab.runs.comparing.comparison import compare
 from crossbow_lab.runs.comparing.text import differences_table, main_table, speed_up_table
+from crossbow_lab.runs.comparing.trials import read_trials
 from crossbow_lab.runs.recording import write_session
 
 
@@ -362,3 +364,13 @@ def test_it_compares_real_sessions(tmp_path: Path) -> None:
     for outcome in result.outcomes:
         reached = sessions[outcome.trial.seed].time_to_accuracy(0.8)
         assert (outcome.seconds_to_target, outcome.epochs_to_target) == (reached.seconds, reached.epochs)
+
+
+@pytest.mark.parametrize("kind", ALGORITHMS.values())
+def test_algorithms_are_named_as_in_prose(tmp_path: Path, kind: type[Algorithm]) -> None:
+    """What is simulated says so; recipes and parameters call one algorithm by several names."""
+    name = algorithm_name(kind())
+    for number, said in enumerate((kind.__name__, kind.__name__.lower(), name)):
+        run = write_run(tmp_path / f"run-{number}", {"only": Recorded(algorithm={"name": said})})
+        (trial,) = read_trials(cb.load_run(run))
+        assert trial.settings["algorithm"] == name
