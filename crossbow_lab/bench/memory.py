@@ -83,7 +83,7 @@ def measure_point(point: Point) -> dict[str, Any]:
     CrossbowError
         If the process fails.
     """
-    command = [sys.executable, "-m", "crossbow_lab.bench.memory_point", json.dumps(asdict(point))]
+    command = [sys.executable, "-P", "-m", "crossbow_lab.bench.memory_point", json.dumps(asdict(point))]
     output = output_of(command, what=f"measuring the memory of {point.subject} ({point.executor})")
     measured: dict[str, Any] = json.loads(output)
     return {

@@ -78,7 +78,13 @@ def our_training(subject: Subject, data: DataSet, executor: str, *, is_s_sgd: bo
     return Training(run, state)
 
 
-def session_run(subject: Subject, executor: str, *, counts_evaluations: bool) -> Run:
+def session_run(
+    subject: Subject,
+    executor: str,
+    *,
+    counts_evaluations: bool,
+    begin: Callable[[Session], None] | None = None,
+) -> Run:
     """Set up a Session that trains as `our_training` does, evaluates z every epoch, and keeps its history.
 
     Parameters
@@ -89,6 +95,8 @@ def session_run(subject: Subject, executor: str, *, counts_evaluations: bool) ->
         "fused" or "loop".
     counts_evaluations : bool
         Whether evaluations are part of the time, or on their own clock as a Session has them.
+    begin : callable, optional
+        Gets the session first, to start an instrument.
 
     Returns
     -------
@@ -105,6 +113,8 @@ def session_run(subject: Subject, executor: str, *, counts_evaluations: bool) ->
         seed=0,
         executor=executor,
     )
+    if begin is not None:
+        begin(session)
 
     def run(n_iterations: int) -> float | None:
         before_s = session.snapshot.evaluation_s

@@ -4,6 +4,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -25,9 +26,15 @@ from crossbow_lab.bench.ours import our_training, session_run
 from crossbow_lab.bench.processes import output_of
 from crossbow_lab.bench.report import cores, spread, table
 from crossbow_lab.bench.subjects import Subject, subject_data
+from crossbow_lab.session import Session
 
 SUBJECT = Subject("digits-cnn", "digits", 8, 16)
-GOALS = {"session_percent": 3.0, "import_s": 0.2, "help_s": 0.5}
+GOALS = {"session_percent": 3.0, "timeline_percent": 2.0, "import_s": 0.2, "help_s": 0.5}
+
+_INSTRUMENTS: dict[str, Callable[[Session], None]] = {
+    "Session with timeline": lambda session: session.timeline.start(),
+    "Session with gradient noise": lambda session: session.gradient_noise.start(),
+}
 
 # Increments inside one fresh process: all see the same disk cache and the same neighbours.
 _IMPORTS = """
@@ -69,7 +76,7 @@ def measure_overhead(plan: Plan, say: Callable[[str], None], *, n_processes: int
 
 
 def session_overhead(plan: Plan) -> dict[str, Any]:
-    """Time the bare executor, a Session on its training clock, and a Session with its evaluations counted in.
+    """Time the bare executor, a Session on its training clock, with its evaluations counted in, and with instruments.
 
     Parameters
     ----------
@@ -79,19 +86,24 @@ def session_overhead(plan: Plan) -> dict[str, Any]:
     Returns
     -------
     dict
-        Plain JSON values: the timings, and by how many per cent each Session is slower.
+        Plain JSON values: the timings, by how many per cent each Session is slower than the bare executor, and each
+        instrument makes a Session slower.
     """
     data = subject_data(SUBJECT)
     contenders = (
         Contender("bare executor", lambda: our_training(SUBJECT, data, "fused").run),
         Contender("Session", lambda: session_run(SUBJECT, "fused", counts_evaluations=False)),
         Contender("Session with evaluations", lambda: session_run(SUBJECT, "fused", counts_evaluations=True)),
+        *(
+            Contender(name, partial(session_run, SUBJECT, "fused", counts_evaluations=False, begin=begin))
+            for name, begin in _INSTRUMENTS.items()
+        ),
     )
     warm = [warm_up(contender, plan) for contender in contenders]
     before = usage()
     timings = interleave(warm, plan)
     neighbours = neighbours_cores(before, usage())
-    bare = timings["bare executor"]
+    bare, session = timings["bare executor"], timings["Session"]
     return {
         **asdict(SUBJECT),
         "plan": asdict(plan),
@@ -100,6 +112,7 @@ def session_overhead(plan: Plan) -> dict[str, Any]:
             timing_to_json(timing) | {"percent_slower": asdict(percent_slower(timing, bare))}
             for timing in timings.values()
         ],
+        "instruments": {name: asdict(percent_slower(timings[name], session)) for name in _INSTRUMENTS},
     }
 
 
@@ -173,16 +186,19 @@ def overhead_tables(result: dict[str, Any]) -> list[Table]:
         Medians, with [least..greatest].
     """
     session, goals = result["session"], result["goals"]
+    of_session: dict[str, Any] = session["instruments"]
+    limits = {"Session": goals["session_percent"], "Session with timeline": goals["timeline_percent"]}
     timed = table(
         f"Session over bare executor ({session['model']}, {session['n_learners']}x{session['batch_size']}; "
         f"cores busy elsewhere: {cores(session['neighbours_cores'])})",
-        ("contender", "ms/iteration", "% slower", "goal"),
+        ("contender", "ms/iteration", "% slower", "% over Session", "goal"),
         [
             [
                 contender["name"],
                 spread(contender["summary_s"], scale=1e3, digits=3),
                 spread(contender["percent_slower"], digits=1),
-                f"at most {goals['session_percent']:g}" if contender["name"] == "Session" else "",
+                spread(of_session[contender["name"]], digits=1) if contender["name"] in of_session else "",
+                f"at most {limits[contender['name']]:g}" if contender["name"] in limits else "",
             ]
             for contender in session["contenders"]
         ],

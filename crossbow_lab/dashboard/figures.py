@@ -26,15 +26,15 @@ COLOURS = {
     "S-SGD": "#D55E00",
     "EA-SGD": "#009E73",
     "hierarchical SMA (simulated devices)": "#56B4E9",
-    "EAMSGD": "#66C7A8",
-    "asynchronous EAMSGD (simulated)": "#E6D58A",
-    "local SGD": "#F0B428",
+    "EAMSGD": "#44AA99",
+    "asynchronous EAMSGD (simulated)": "#117733",
+    "local SGD": "#E69F00",
     "DiLoCo": "#CC79A7",
     "Polyak-Ruppert": "#882255",
     "KungFu SMA": "#332288",
-    "pair averaging": "#A0A032",
-    "Downpour (simulated)": "#8F4A00",
-    "Hogwild (simulated)": "#B5651D",
+    "pair averaging": "#999933",
+    "Downpour (simulated)": "#661100",
+    "Hogwild (simulated)": "#777777",
 }
 """The colour of each algorithm, everywhere."""
 

@@ -54,6 +54,7 @@ def test_overhead_is_plain_json_and_its_tables_show_every_number(monkeypatch):
     result = overhead.measure_overhead(QUICK, lambda _: None, n_processes=1)
 
     session, started = overhead.overhead_tables(json.loads(json.dumps(result)))
-    assert session.row_count == 3
+    assert session.row_count == 5
+    assert set(result["session"]["instruments"]) == {"Session with timeline", "Session with gradient noise"}
     assert started.row_count == 4
     assert result["session"]["contenders"][0]["percent_slower"] == vars(summarise([0.0, 0.0]))
