@@ -15,6 +15,8 @@ _COLOURS = dict(zip(KINDS, ("#0072B2", "#E69F00", "#D55E00", "#D55E00", "#999999
 _WORDS = {kind: kind.replace("_", " ") for kind in KINDS}
 _BAR_PX, _ROW_PX, _LEAST_PX = 14, 34, 260
 _MOST = 5_000
+_GAP = 0.002  # of the stretch drawn, behind each bar,
+_LEAST_LEFT = 0.8  # but not more than leaves this much of it
 
 
 def gantt(spans: Sequence[Span], *, first_s: float | None = None, last_s: float | None = None) -> go.Figure:
@@ -57,12 +59,13 @@ def gantt(spans: Sequence[Span], *, first_s: float | None = None, last_s: float 
         )
     origin_s = min(span.start_s for span in shown)
     rows = sorted({(span.stream, span.learner) for span in shown}, key=lambda row: (row[0] != "host", row))
+    end_ms = 1e3 * max(span.end_s - origin_s for span in shown)
     figure = go.Figure()
     kinds = [kind for kind in KINDS if any(span.kind == kind for span in shown)]
     for kind in kinds:
         of_kind = [span for span in shown if span.kind == kind]
-        figure.add_trace(_bars(of_kind, kind, [rows.index((span.stream, span.learner)) for span in of_kind], origin_s))
-    end_ms = 1e3 * max(span.end_s - origin_s for span in shown)
+        numbers = [rows.index((span.stream, span.learner)) for span in of_kind]
+        figure.add_trace(_bars(of_kind, kind, numbers, origin_s, gap_ms=_GAP * end_ms))
     for place, kind in enumerate(kinds):
         figure.add_annotation(
             x=end_ms * place / len(KINDS),
@@ -86,14 +89,15 @@ def gantt(spans: Sequence[Span], *, first_s: float | None = None, last_s: float 
     return figure
 
 
-def _bars(spans: Sequence[Span], kind: str, rows: Sequence[int], origin_s: float) -> go.Scatter:
-    """Return the bars of one kind: thick lines, with gaps between them."""
+def _bars(spans: Sequence[Span], kind: str, rows: Sequence[int], origin_s: float, *, gap_ms: float) -> go.Scatter:
+    """Return the bars of one kind: thick lines, a little short, so that tasks that follow each other are told apart."""
     x: list[float] = []
     y: list[float] = []
     texts: list[str] = []
     for span, row in zip(spans, rows, strict=True):
         start_ms = 1e3 * (span.start_s - origin_s)
-        x += [start_ms, start_ms + 1e3 * span.duration_s, math.nan]
+        length_ms = 1e3 * span.duration_s
+        x += [start_ms, start_ms + max(length_ms - gap_ms, _LEAST_LEFT * length_ms), math.nan]
         y += [row, row, math.nan]
         whose = "" if span.learner == ALL else f", {learner_name(span.learner)}"
         texts += [f"{_WORDS[kind]}{whose}, iteration {span.iteration}: {1e3 * span.duration_s:.3f} ms"] * 2 + [""]

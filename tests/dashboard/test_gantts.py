@@ -23,14 +23,14 @@ SPANS = [
 
 
 def test_rows_are_streams_and_learners_and_bars_lie_where_their_tasks_ran() -> None:
-    """In milliseconds from the first span on; one trace for each kind."""
+    """In milliseconds from the first span on, with a gap of 2 in 1,000 behind each; one trace for each kind."""
     figure = gantt(SPANS)
     assert list(figure.layout.yaxis.ticktext) == [
         "host, all learners", "averaging, all learners", "lane 0, learner 1", "lane 1, learner 2"
     ]  # fmt: skip
     bars = {trace.name: trace for trace in figure.data}
     assert list(bars) == ["learning", "local synchronisation", "global synchronisation", "data"]
-    np.testing.assert_allclose(bars["learning"].x, [1, 5, math.nan, 1, 7, math.nan], atol=1e-9)
+    np.testing.assert_allclose(bars["learning"].x, [1, 4.98, math.nan, 1, 6.98, math.nan], atol=1e-9)
     np.testing.assert_allclose(bars["learning"].y, [2, 2, math.nan, 3, 3, math.nan])
     assert bars["learning"].text[3] == "learning, learner 2, iteration 4: 6.000 ms"
     assert bars["data"].text[0] == "data, iteration 4: 1.000 ms"
