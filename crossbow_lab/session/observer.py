@@ -102,7 +102,7 @@ class Observer:
         self.clock = Clock(memory.elapsed_s if memory else 0.0)
         self.evaluation_clock = Clock(memory.evaluation_s if memory else 0.0)
         past = memory.losses if memory else LossSums()
-        self._losses = Losses(trainer.bank.centre, trainer.recipe.max_learners, past)
+        self._losses = Losses(trainer.bank.centre, trainer.recipe.max_learners, past, trainer.join_losses)
         self._throughput = Throughput()
         self._fetch = Fetch()
         self._distances: tuple[float, ...] = ()
@@ -163,7 +163,7 @@ class Observer:
         if waits:
             self.read_losses()
         else:
-            self._losses.glance(self._trainer.progress.iteration, self._trainer.setting.replicas)
+            self._losses.glance(self._trainer.progress.iteration, self._trainer.setting.total_replicas)
             self.noise.glance()
         self.snapshot = self._snapshot(waits=waits)
         now_s = time.perf_counter()
@@ -171,12 +171,12 @@ class Observer:
 
     def read_losses(self) -> None:
         """Read the losses kept since the last reading; raises DivergedError where one isn't finite."""
-        self._losses.read(self._trainer.progress.iteration, self._trainer.setting.replicas)
+        self._losses.read(self._trainer.progress.iteration, self._trainer.setting.total_replicas)
         self.noise.read()
 
     def adjusted(self) -> None:
         """Take notice of a new setting; losses must have been read before it was made."""
-        self._losses.forget_from(self._trainer.setting.replicas)
+        self._losses.forget_from(self._trainer.setting.total_replicas)
         self.snapshot = self._snapshot()
 
     def evaluate(self) -> None:
@@ -261,7 +261,7 @@ class Observer:
         """Describe how training stands."""
         trainer, elapsed_s = self._trainer, self.clock.elapsed_s
         setting, samples = trainer.setting, trainer.progress.position
-        mean, losses = self._losses.latest(setting.replicas)
+        mean, losses = self._losses.latest(setting.total_replicas)
         return Snapshot(
             state=self.state,
             iteration=trainer.progress.iteration,
