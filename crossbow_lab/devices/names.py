@@ -73,6 +73,24 @@ def check_devices(devices: Any) -> tuple[str, ...]:
     return names
 
 
+def check_one_device(what: str, n_devices: int) -> None:
+    """Refuse what several devices don't do yet.
+
+    Raises
+    ------
+    ConfigurationError
+        Saying what to do instead.
+
+    Examples
+    --------
+    >>> check_one_device("the timeline", 1)
+    """
+    if n_devices > 1:
+        raise ConfigurationError(
+            f"{what} works on one device, not on {n_devices}; use a session with device=..."
+        )
+
+
 def check_spans(algorithm: Algorithm, n_devices: int) -> None:
     """Refuse an algorithm that can't run on so many devices.
 

@@ -90,7 +90,7 @@ def build(recipe: Recipe, own: Own, group: Group | None = None) -> Built:
         trainer = _make_trainer(recipe, model, data, loss, has_dropout=has_dropout, group=group)
         _check_script(recipe, trainer)
         built = _with_executor(recipe, trainer)
-        with trainer.together.telling("build", recipe=built.recipe.to_json()):
+        with trainer.together.telling("build", recipe=built.recipe.to_json(), has_dropout=has_dropout):
             trainer.together.agree(lambda: None)
     except BaseException:
         if group is not None:
@@ -99,7 +99,7 @@ def build(recipe: Recipe, own: Own, group: Group | None = None) -> Built:
     return built
 
 
-def build_beside(recipe: Recipe, own: Own, group: Group) -> Trainer:
+def build_beside(recipe: Recipe, own: Own, group: Group, *, has_dropout: bool) -> Trainer:
     """Make the trainer of a device that follows a leader, from the leader's complete recipe.
 
     Raises
@@ -112,7 +112,6 @@ def build_beside(recipe: Recipe, own: Own, group: Group) -> Trainer:
     data, model, loss = _sources(recipe, own)
     model = model.to(device=device, dtype=getattr(torch, recipe.dtype)).train()
     _with_content(recipe, data, model)
-    has_dropout = _try_out(recipe, model, data, loss)
     trainer = _make_trainer(recipe, model, data, loss, has_dropout=has_dropout, group=group)
     trainer.prepare_step(trainer.setting)
     return trainer
@@ -134,15 +133,15 @@ def rebuild(built: Built) -> Built:
             "session with the model that the first one was made with"
         )
     with old.together.telling("rebuild"):
-        trainer = another(old)
+        trainer = another(old, recipe)
     old.together.leave()
     return replace(built, trainer=trainer)
 
 
-def another(old: Trainer) -> Trainer:
-    """Return a trainer like another that has trained nothing."""
+def another(old: Trainer, recipe: Recipe) -> Trainer:
+    """Return a trainer like another, by this recipe, that has trained nothing."""
     work, group = old.work, old.together.group
-    return _make_trainer(old.recipe, work.model, old.data, old.loss, has_dropout=work.has_dropout, group=group)
+    return _make_trainer(recipe, work.model, old.data, old.loss, has_dropout=work.has_dropout, group=group)
 
 
 def _make_trainer(

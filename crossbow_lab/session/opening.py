@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from crossbow_lab.devices import find_devices
+from crossbow_lab.devices.group import Group
 from crossbow_lab.errors import ConfigurationError, nearest
 from crossbow_lab.session import checkpoint as checkpoints
 from crossbow_lab.session.build import Built, Own, build
@@ -82,7 +83,7 @@ def read_arguments(arguments: dict[str, Any]) -> tuple[Recipe, Own]:
     return _new_recipe(model, dataset, loss, given), own
 
 
-def rebuild_from(path: Path, own: Own) -> tuple[Built, checkpoints.Checkpoint]:
+def rebuild_from(path: Path, own: Own, group: Group | None = None) -> tuple[Built, checkpoints.Checkpoint]:
     """Return what a checkpoint was made of, as it was then, and the rest of the checkpoint.
 
     Its recipe is that of the start, without the adjustments made since.
@@ -94,7 +95,7 @@ def rebuild_from(path: Path, own: Own) -> tuple[Built, checkpoints.Checkpoint]:
     """
     past = checkpoints.read(path)
     # The weights of the user's own module are whatever they are: the checkpoint has those that count.
-    built = build(past.recipe if own.model is None else replace(past.recipe, weights_sha256=""), own)
+    built = build(past.recipe if own.model is None else replace(past.recipe, weights_sha256=""), own, group)
     try:
         checkpoints.load(path, built.trainer, past)
     except BaseException:

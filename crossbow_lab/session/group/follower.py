@@ -63,7 +63,7 @@ class Follower:
             case "load":
                 checkpoints.put(trainer, arguments["standing"], None)
             case "rebuild":
-                self._trainer = another(trainer)
+                self._trainer = another(trainer, trainer.recipe)
                 self._losses.clear()
             case "overlap":
                 overlap(trainer, **arguments)
@@ -88,7 +88,7 @@ class Follower:
         torch.set_num_threads(recipe.threads or torch.get_num_threads())
         refusal: CrossbowError | None = None
         try:
-            trainer = build_beside(recipe, self._own, self._group)
+            trainer = build_beside(recipe, self._own, self._group, has_dropout=arguments["has_dropout"])
         except CrossbowError as error:
             refusal = error
         self._group.exchange("" if refusal is None else str(refusal))
