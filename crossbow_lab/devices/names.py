@@ -86,9 +86,7 @@ def check_one_device(what: str, n_devices: int) -> None:
     >>> check_one_device("the timeline", 1)
     """
     if n_devices > 1:
-        raise ConfigurationError(
-            f"{what} works on one device, not on {n_devices}; use a session with device=..."
-        )
+        raise ConfigurationError(f"{what} works on one device, not on {n_devices}; use a session with device=...")
 
 
 def check_spans(algorithm: Algorithm, n_devices: int) -> None:

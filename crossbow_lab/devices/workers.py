@@ -22,6 +22,7 @@ from crossbow_lab.errors import DeviceLost
 _START_S = 120.0  # from nothing to the first sign of life: imports from a slow disk
 _VERDICT_S = 3.0
 _GRACE_S = 1.0
+_LOOK_EVERY_S = 0.1
 _TAIL = 600
 
 
@@ -64,18 +65,19 @@ class Workers:
 
     def __init__(self, module: str, devices: Sequence[str], jobs: Sequence[Any], lost_after_s: float) -> None:
         self.loss: DeviceLost | None = None
-        self._lost_after_s = lost_after_s
         self._known = threading.Event()
         self._on_loss: Callable[[DeviceLost], None] = _ignore
         self._workers: list[Worker] = []
         self._closed = threading.Event()
-        self._finalizer = weakref.finalize(self, _end, self._workers, self._closed)
+        watches: list[threading.Thread] = []
+        self._finalizer = weakref.finalize(self, _end, self._workers, self._closed, watches)
         for rank, job in enumerate(jobs, start=1):
             self._workers.append(_started(module, rank, devices[rank]))
             _send(self._workers[-1], sent(job))
         watch = threading.Thread(
-            target=_watch, args=(weakref.ref(self), tuple(self._workers), self._closed), daemon=True
+            target=_watch, args=(weakref.ref(self), tuple(self._workers), self._closed, lost_after_s), daemon=True
         )
+        watches.append(watch)
         watch.start()
 
     @property
@@ -144,7 +146,7 @@ def _send(worker: Worker, content: bytes) -> None:
         worker.process.stdin.flush()
 
 
-def _end(workers: list[Worker], closed: threading.Event) -> None:
+def _end(workers: list[Worker], closed: threading.Event, watches: list[threading.Thread]) -> None:
     """Close the workers' pipes, which ends them, and kill those that don't end."""
     closed.set()
     for worker in workers:
@@ -159,38 +161,38 @@ def _end(workers: list[Worker], closed: threading.Event) -> None:
             worker.process.kill()
             worker.process.wait()
         worker.log.close()
+    for watch in watches:
+        if watch is not threading.current_thread():
+            watch.join(_GRACE_S)
 
 
-def _watch(owner: "weakref.ref[Workers]", workers: Sequence[Worker], closed: threading.Event) -> None:
+def _watch(
+    owner: "weakref.ref[Workers]", workers: Sequence[Worker], closed: threading.Event, lost_after_s: float
+) -> None:
     """Look for signs of life, last words and silence, until the workers are closed or one is lost."""
     heard_s = {worker.rank: time.monotonic() + _START_S for worker in workers}
     rest = {worker.rank: b"" for worker in workers}
-    with selectors.DefaultSelector() as selector:
+    with selectors.DefaultSelector() as selector, contextlib.ExitStack() as pipes:
         for worker in workers:
             assert worker.process.stdout is not None  # noqa: S101 (it is a pipe)
-            selector.register(worker.process.stdout, selectors.EVENT_READ, worker)
+            selector.register(pipes.enter_context(worker.process.stdout), selectors.EVENT_READ, worker)
         while not closed.is_set():
             lost: tuple[Worker, str] | None = None
-            for key, _ in selector.select(timeout=0.2):
-                worker = key.data
-                content = os.read(key.fd, 1 << 16)
+            for key, _ in selector.select(timeout=_LOOK_EVERY_S):
+                worker, content = key.data, os.read(key.fd, 1 << 16)
                 heard_s[worker.rank] = time.monotonic()
                 *lines, rest[worker.rank] = (rest[worker.rank] + content).split(b"\n")
                 words = next((line for line in lines if line), b"")
                 if words or not content:
                     lost = lost or (worker, _last_words(words) if words else _exit_of(worker))
-            workers_of = owner()
-            if workers_of is None:
+            lost = lost or _silent(workers, heard_s, lost_after_s)
+            watched = owner()
+            if watched is None:
                 return
-            if lost is None:
-                lost = _silent(workers, heard_s, workers_of._lost_after_s)
             if lost is not None:
-                workers_of.lose(*lost)
-                break
-            del workers_of  # or it would never be let go
-    for worker in workers:
-        if worker.process.stdout is not None and closed.is_set():
-            worker.process.stdout.close()
+                watched.lose(*lost)
+                return
+            del watched  # or it would never be let go
 
 
 def _silent(workers: Sequence[Worker], heard_s: dict[int, float], lost_after_s: float) -> tuple[Worker, str] | None:
