@@ -146,7 +146,7 @@ def bench(
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     only: Annotated[str | None, typer.Option(metavar="A,B", help="The measurements to make, with commas.")] = None,
 ) -> None:
-    """Measure speed, memory, overhead and runs on this machine, or speed on its GPU."""
+    """Measure speed, memory, overhead, runs and several devices on this machine, or speed on its GPU."""
     from crossbow_lab.bench import run_bench, run_cuda_bench
 
     if device not in ("cpu", "cuda"):
