@@ -2,11 +2,12 @@
 
 import json
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import torch
-from torch.distributed import Store  # type: ignore[attr-defined]  # which torch's own __init__ does
+from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]  # which torch's own __init__ does
 
 from crossbow_lab.content import code_sha256
 from crossbow_lab.errors import ConfigurationError, DeviceLost
@@ -42,12 +43,21 @@ def hello_of(device: str) -> Hello:
     return Hello(device, kind, code_sha256(), torch.__version__)
 
 
-def meet(store: Store, rank: int, size: int, hello: Hello, check: Callable[[], None] = lambda: None) -> tuple[str, ...]:
-    """Wait until all members are there, and hold them against each other; return their devices, by rank.
+def meet(
+    store: Store, rank: int, size: int, hello: Hello, check: Callable[[], None] = lambda: None
+) -> tuple[tuple[str, ...], Store]:
+    """Wait until all members are there, and hold them against each other.
+
+    The store may hold what members wrote that are gone, for torchrun keeps it when it starts processes again. So every
+    member has a number of its own, rank 0 calls the roll by those, and each answers to its own number only.
 
     Parameters
     ----------
     check : called again and again while it waits; raises where waiting has become hopeless.
+
+    Returns
+    -------
+    Everybody's device, by rank, and a store of this meeting's own.
 
     Raises
     ------
@@ -56,18 +66,49 @@ def meet(store: Store, rank: int, size: int, hello: Hello, check: Callable[[], N
     DeviceLost
         If one doesn't come.
     """
-    store.set(f"hello/{rank}", json.dumps(asdict(hello)))
-    keys = [f"hello/{other}" for other in range(size)]
+    own = {"number": uuid.uuid4().hex, **asdict(hello)}
+    store.set(f"hello/{rank}", json.dumps(own))
+    attend = _call_the_roll if rank == 0 else _answer
     end_s = time.monotonic() + _PATIENCE_S
-    while not store.check(keys):
+    while (roll := attend(store, rank, size, own["number"])) is None:
         check()
         if time.monotonic() > end_s:
-            missing = [str(other) for other, key in enumerate(keys) if not store.check([key])]
-            raise DeviceLost(f"rank {', '.join(missing)} did not come within {_PATIENCE_S:g} s")
+            missing = [str(other) for other in range(size) if not store.check([f"hello/{other}"])]
+            whom = f"rank {', '.join(missing)}" if missing else "another device"
+            raise DeviceLost(f"{whom} did not come within {_PATIENCE_S:g} s")
         time.sleep(_LOOK_EVERY_S)
-    found = [Hello(**json.loads(store.get(key))) for key in keys]
-    check_alike(found)
-    return tuple(each.device for each in found)
+    members = _hellos(roll)
+    check_alike(members)
+    return tuple(each.device for each in members), PrefixStore(roll[0]["number"], store)
+
+
+def _call_the_roll(store: Store, rank: int, size: int, number: str) -> list[dict[str, str]] | None:
+    """Write down who is there; return the roll once all have answered to it."""
+    del rank
+    keys = [f"hello/{other}" for other in range(size)]
+    if not store.check(keys):
+        return None
+    roll = [json.loads(store.get(key)) for key in keys]
+    check_alike(_hellos(roll))
+    store.set("roll", json.dumps(roll))
+    answers = [f"{number}/{member['number']}" for member in roll[1:]]
+    return roll if store.check(answers) else None
+
+
+def _answer(store: Store, rank: int, size: int, number: str) -> list[dict[str, str]] | None:
+    """Answer to the roll, and return it, once this process is on it."""
+    if not store.check(["roll"]):
+        return None
+    roll: list[dict[str, str]] = json.loads(store.get("roll"))
+    if len(roll) != size or roll[rank]["number"] != number:
+        return None
+    store.set(f"{roll[0]['number']}/{number}", "here")
+    return roll
+
+
+def _hellos(roll: list[dict[str, str]]) -> list[Hello]:
+    """Return what the members on a roll say of themselves."""
+    return [Hello(**{name: value for name, value in each.items() if name != "number"}) for each in roll]
 
 
 def check_alike(members: Sequence[Hello]) -> None:

@@ -6,13 +6,16 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from torch.distributed import HashStore
 
-from crossbow_lab.devices.meeting import Hello
+from crossbow_lab.devices.meeting import Hello, hello_of, meet
 from crossbow_lab.errors import ConfigurationError
 from crossbow_lab.session import Recipe, Session
 from crossbow_lab.session.group import launched
@@ -128,14 +131,31 @@ def test_a_port_that_is_taken_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
             launched._join("cpu")
 
 
+def test_members_that_are_gone_are_not_met() -> None:
+    """What an earlier attempt left in the store is overwritten, and answers to nothing."""
+    store, found = HashStore(), {}
+    own = hello_of("cpu")
+    store.set("hello/1", json.dumps({"number": "gone", **vars(own)}))
+    store.set("roll", json.dumps([{"number": "gone, too", **vars(own)}, {"number": "gone", **vars(own)}]))
+
+    def attend(rank: int) -> None:
+        found[rank] = meet(store, rank, 2, own)
+
+    members = [threading.Thread(target=attend, args=(rank,)) for rank in (0, 1)]
+    for member in members:
+        member.start()
+        time.sleep(0.1)
+    for member in members:
+        member.join(10)
+    found[0][1].set("here", "yes")
+    assert found[1][1].get("here") == b"yes"
+    assert found[0][0] == found[1][0] == ("cpu", "cpu")
+
+
 def test_other_code_on_another_node_ends_all(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rank 0 and the odd one both say so before anything trains."""
-    from torch.distributed import HashStore
-
-    from crossbow_lab.devices.meeting import hello_of, meet
-
     store, own = HashStore(), hello_of("cpu")
     other = Hello(own.device, own.kind, "0" * 64, own.torch)
-    store.set("hello/1", json.dumps(vars(other)))
+    store.set("hello/1", json.dumps({"number": "1", **vars(other)}))
     with pytest.raises(ConfigurationError, match="rank 1 has another version of crossbow_lab: 000"):
         meet(store, 0, 2, own)

@@ -105,7 +105,7 @@ def _join(device: str) -> tuple[Group, tuple[str, ...]]:
             f"no meeting at {place} ({str(error).splitlines()[0]}); if another program has the port, give another: "
             "torchrun --master-port=29511, or --standalone on one machine"
         ) from error
-    devices = meet(store, rank, size, hello_of(device))
+    devices, store = meet(store, rank, size, hello_of(device))
     is_local = os.environ.get("LOCAL_WORLD_SIZE") == os.environ["WORLD_SIZE"]
     return Group(store, Member(rank, size, device), is_local=is_local, timeout=_TIMEOUT), devices
 

@@ -60,8 +60,8 @@ def start_group(recipe: Recipe, own: Any, lost_after_s: float) -> Group:
             raise workers.loss
 
     try:
-        meet(store, 0, size, hello_of(recipe.device), check)
-        return Group(store, Member(0, size, recipe.device), is_local=True, workers=workers)
+        _, met = meet(store, 0, size, hello_of(recipe.device), check)
+        return Group(met, Member(0, size, recipe.device), is_local=True, workers=workers)
     except BaseException:
         workers.close()
         raise
@@ -70,8 +70,8 @@ def start_group(recipe: Recipe, own: Any, lost_after_s: float) -> Group:
 def meet_leader(job: Job) -> Group:
     """Return a follower's group."""
     store = TCPStore(_HERE, job.port, is_master=False, timeout=STORE_TIMEOUT)
-    meet(store, job.member.rank, job.member.size, hello_of(job.member.device))
-    return Group(store, job.member, is_local=True)
+    _, met = meet(store, job.member.rank, job.member.size, hello_of(job.member.device))
+    return Group(met, job.member, is_local=True)
 
 
 def _check(recipe: Recipe, own: Any) -> None:
