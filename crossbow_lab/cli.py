@@ -16,6 +16,7 @@ from crossbow_lab.terminal import complain, print_table
 if TYPE_CHECKING:
     from crossbow_lab.doctor import Finding
     from crossbow_lab.runs import Run
+    from crossbow_lab.session import Session
 
 app = typer.Typer(
     help="An interactive workbench for small-batch, many-learner training with synchronous model averaging (SMA).",
@@ -75,19 +76,33 @@ def train(
     folder: Annotated[Path | None, typer.Option(help="Where history, events and recipe go as they happen.")] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Run a recipe to its end, adjustments included, and print the fingerprint of z."""
+    """Run a recipe to its end, adjustments included, and print the fingerprint of z.
+
+    Under torchrun, on as many devices as it starts processes; with --folder it goes on from the last checkpoint there.
+    """
     from crossbow_lab.session import Recipe, Session
+    from crossbow_lab.session.build import Own
+    from crossbow_lab.session.group.launched import is_launched, lead_or_follow
 
     try:
         text = recipe.read_text(encoding="utf-8")
     except OSError as error:
         raise RecipeError(f"the recipe can't be read: {error}") from error
+    if is_launched():
+        own = Own(data_dir=None if data_dir is None else str(data_dir))
+        lead_or_follow(Recipe.from_json(text), own, folder, _train_to_end)
+        return
     with Session(Recipe.from_json(text), data_dir=data_dir, folder=folder) as session:
-        session.run(progress=True)
-        last = session.snapshot
-        typer.echo(f"{last.iteration:,} iterations, {last.epoch:.2f} epochs, {last.elapsed_s:.1f} s of training")
-        typer.echo(f"test accuracy of z {last.test_accuracy:.2%}")
-        typer.echo(f"fingerprint {session.fingerprint()}")
+        _train_to_end(session)
+
+
+def _train_to_end(session: "Session") -> None:
+    """Train to where the recipe ends, and print how it ended."""
+    session.run(progress=True)
+    last = session.snapshot
+    typer.echo(f"{last.iteration:,} iterations, {last.epoch:.2f} epochs, {last.elapsed_s:.1f} s of training")
+    typer.echo(f"test accuracy of z {last.test_accuracy:.2%}")
+    typer.echo(f"fingerprint {session.fingerprint()}")
 
 
 @app.command()
@@ -131,7 +146,7 @@ def bench(
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     only: Annotated[str | None, typer.Option(metavar="A,B", help="The measurements to make, with commas.")] = None,
 ) -> None:
-    """Measure speed, memory, overhead and runs on this machine, or speed on its GPU."""
+    """Measure speed, memory, overhead, runs and several devices on this machine, or speed on its GPU."""
     from crossbow_lab.bench import run_bench, run_cuda_bench
 
     if device not in ("cpu", "cuda"):

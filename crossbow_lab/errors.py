@@ -44,6 +44,10 @@ class DeviceUnavailable(CrossbowError, RuntimeError):  # noqa: N818  (reads as w
     """A device was asked for that this machine doesn't have."""
 
 
+class DeviceLost(CrossbowError, RuntimeError):  # noqa: N818  (reads as what happened)
+    """One of several devices is gone, has stopped, failed or come to another z, so that the others can't go on."""
+
+
 class KernelError(CrossbowError, RuntimeError):
     """A CUDA kernel's source is missing, or it can't be compiled or loaded."""
 

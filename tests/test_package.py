@@ -22,7 +22,7 @@ MODULES = sorted(
 )
 HEAVY = ("torch", "pandas", "cupy", "plotly", "ipywidgets", "anywidget", "papermill", "dask", "jax")
 LAYERS = [
-    {"errors", "named", "random", "resources", "surroundings", "__init__"},
+    {"content", "errors", "named", "random", "resources", "surroundings", "__init__"},
     {"averaging", "kernels", "workloads", "tuning"},
     {"learners"},
     {"devices"},

@@ -20,6 +20,7 @@ from crossbow_lab.averaging.catalogue import (
     resolve_alpha,
     sync_period_at,
 )
+from crossbow_lab.averaging.device_rules import sma_step_with_sum, sum_differences
 from crossbow_lab.averaging.elastic_rules import async_eamsgd_step, eamsgd_step, hierarchical_sma_step
 from crossbow_lab.averaging.family import (
     EAMSGD,
@@ -90,8 +91,10 @@ __all__ = [
     "restart",
     "sma_as_coded",
     "sma_step",
+    "sma_step_with_sum",
     "squared_distances",
     "ssgd_step",
+    "sum_differences",
     "sync_period_at",
     "synchronise",
 ]

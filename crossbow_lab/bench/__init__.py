@@ -1,11 +1,11 @@
-"""``crossbow-lab bench``: speed, memory, overhead and runs with medians and spread, as tables and JSON."""
+"""``crossbow-lab bench``: speed, memory, overhead, runs and devices with medians and spread, as tables and JSON."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from crossbow_lab.errors import ConfigurationError, nearest
 
-BENCH_NAMES = ("throughput", "memory", "overhead", "runs")
+BENCH_NAMES = ("throughput", "memory", "overhead", "runs", "devices")
 BROWSER_NAMES = ("dashboard",)
 """Parts that need a real browser, and are measured only where they are named."""
 CUDA_NAMES = ("kernels", "lenet", "resnet-32", "compiled", "averaging", "adjust", "host")

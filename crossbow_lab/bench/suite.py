@@ -7,6 +7,8 @@ from typing import Any
 from rich.table import Table
 
 from crossbow_lab.bench.browser.dashboard import QUICK_SIZES, Sizes, dashboard_tables, measure_dashboard
+from crossbow_lab.bench.devices import QUICK as QUICK_EXTENT
+from crossbow_lab.bench.devices import Extent, devices_tables, measure_devices
 from crossbow_lab.bench.machine import describe_machine
 from crossbow_lab.bench.measure import QUICK, Plan
 from crossbow_lab.bench.memory import Point, measure_memory, memory_tables
@@ -84,11 +86,17 @@ def _runs(is_quick: bool, say: Say) -> dict[str, Any]:
     return measure_runs(QUICK_RUNS if is_quick else Size(), say)
 
 
+def _devices(is_quick: bool, say: Say) -> dict[str, Any]:
+    """Measure several devices, each thing once when quick."""
+    return measure_devices(QUICK_EXTENT if is_quick else Extent(), say)
+
+
 _MEASURES: dict[str, Callable[[bool, Say], dict[str, Any]]] = {
     "throughput": _throughput,
     "memory": _memory,
     "overhead": _overhead,
     "runs": _runs,
+    "devices": _devices,
     "dashboard": _dashboard,
 }
 _TABLES: dict[str, Callable[[dict[str, Any]], list[Table]]] = {
@@ -96,5 +104,6 @@ _TABLES: dict[str, Callable[[dict[str, Any]], list[Table]]] = {
     "memory": memory_tables,
     "overhead": overhead_tables,
     "runs": runs_tables,
+    "devices": devices_tables,
     "dashboard": dashboard_tables,
 }

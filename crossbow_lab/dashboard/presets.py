@@ -44,7 +44,7 @@ def _large_batch(_setting: Setting, _recipe: Recipe) -> dict[str, Any]:
 def _unstable(setting: Setting, _recipe: Recipe) -> dict[str, Any]:
     """Return an alpha at the edge of what is stable."""
     algorithm = _sma(setting, alpha=None)
-    bound = alpha_bound(setting.learners, algorithm.momentum)
+    bound = alpha_bound(setting.total_learners, algorithm.momentum)
     return {"algorithm": dataclasses.replace(algorithm, alpha=0.99 * bound)}
 
 

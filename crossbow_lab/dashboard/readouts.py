@@ -59,7 +59,7 @@ def numbers(standing: Standing) -> str:
     cells = [
         ("epoch", f"{now.epoch:.2f}", "progress"),
         ("iteration", f"{now.iteration:,}", ""),
-        ("samples/s", _number(now.samples_per_s, ",.0f"), "over the last second"),
+        ("samples/s", _number(now.samples_per_s, ",.0f"), _pace(now)),
         ("training loss", _number(now.train_loss, ".4f"), "mean of the learners"),
         ("test accuracy", _number(now.test_accuracy, ".2%"), "of z, the last evaluation"),
         (*_target(standing), "epochs and training time until the target was reached"),
@@ -72,6 +72,14 @@ def numbers(standing: Standing) -> str:
         for name, value, title in cells
     )
     return f'{_bar(now)}<div class="cb-numbers">{shown}</div>'
+
+
+def _pace(now: Snapshot) -> str:
+    """Say of what the throughput is."""
+    if now.devices == 1:
+        return "over the last second"
+    each = _number(now.samples_per_s / now.devices, ",.0f")
+    return f"over the last second, of {now.devices} devices together: {each} each"
 
 
 def _bar(now: Snapshot) -> str:

@@ -206,13 +206,13 @@ def _of(setting: Setting, name: str) -> Any:
 def _alpha(setting: Setting) -> float | None:
     """Return alpha as it is used; None where there is none."""
     has_one = has_field(setting.algorithm, "alpha")
-    return resolve_alpha(setting.algorithm, setting.learners) if has_one else None
+    return resolve_alpha(setting.algorithm, setting.total_learners) if has_one else None
 
 
 def _stable_range(setting: Setting) -> str:
     """Say which values alpha may have."""
     algorithm = setting.algorithm
-    limit = alpha_limit(algorithm, setting.learners)
+    limit = alpha_limit(algorithm, setting.total_learners)
     if limit is None:
         return f"{algorithm_name(algorithm)} corrects nothing"
     reach = (
@@ -220,7 +220,7 @@ def _stable_range(setting: Setting) -> str:
         if isinstance(algorithm, KungFuSMA | PolyakRuppert | AsyncEAMSGD)
         else f"stable: 0 < α < {limit:.3f}"
     )
-    return f"{reach}; now {resolve_alpha(algorithm, setting.learners):.4g}"
+    return f"{reach}; now {resolve_alpha(algorithm, setting.total_learners):.4g}"
 
 
 def _rate(setting: Setting) -> str:
@@ -230,4 +230,5 @@ def _rate(setting: Setting) -> str:
 
 def _aggregate(setting: Setting) -> str:
     """Say what learners and batch size make together."""
-    return f"aggregate batch k·b = {setting.aggregate_batch}"
+    of = "k·b" if setting.devices == 1 else f"{setting.devices} devices x {setting.learners} learners x b"
+    return f"aggregate batch {of} = {setting.aggregate_batch}"

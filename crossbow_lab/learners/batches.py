@@ -4,6 +4,9 @@ All learners draw from one stream of samples: the training data in a new random 
 Position p of the stream is sample p mod N of epoch p div N. In an iteration at position p learner j takes samples
 ``p + j b .. p + (j + 1) b - 1``, so the order survives any change of the number of learners or of the batch size,
 and a last partial batch rolls into the next epoch instead of being dropped. Augmentation is keyed by position.
+
+Over g devices learner j lives on device j mod g, so that learners keep their numbers, and so their samples, when each
+device gets one more or one less. A device draws its own learners' samples only.
 """
 
 import torch
@@ -31,15 +34,28 @@ class Batches:
         Whether to apply the data set's augmentation.
     device, dtype
         Where samples go and the floating-point type of inputs (and of real-valued targets).
+    rank, n_devices : int
+        Which of so many devices this one is.
     """
 
-    def __init__(self, data: DataSet, seed: int, *, augment: bool, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        data: DataSet,
+        seed: int,
+        *,
+        augment: bool,
+        device: torch.device,
+        dtype: torch.dtype,
+        rank: int = 0,
+        n_devices: int = 1,
+    ) -> None:
+        self._rank, self._n_devices = rank, n_devices
         self._split = data.train
         self._seed = seed
         self._prepare = Preparation(data, device, dtype)
         self._augmentation = data.augmentation if augment else None
         self._order: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.int64))
-        self._start = self._stop = 0
+        self._start = self._stop = self._batch_size = 0
         self._inputs = self._targets = torch.empty(0)
 
     @property
@@ -47,18 +63,23 @@ class Batches:
         """Samples in one epoch."""
         return len(self._split)
 
-    def take(self, position: int, count: int) -> tuple[Tensor, Tensor]:
-        """Return samples ``position .. position + count - 1`` of the stream.
+    def take(self, position: int, count: int, batch_size: int = 1) -> tuple[Tensor, Tensor]:
+        """Return samples ``position .. position + count - 1`` of the stream: of several devices, this one's share.
+
+        Parameters
+        ----------
+        batch_size : b, samples per learner; only looked at where there are several devices.
 
         Returns
         -------
-        inputs (count, *input_shape) and targets (count, ...). Both are views of a block that a later call may
-        overwrite: use them before asking again.
+        inputs (count / n_devices, *input_shape) and targets (count / n_devices, ...). Both are views of a block that a
+        later call may overwrite: use them before asking again.
         """
-        if not self._start <= position <= self._stop - count:
-            self._fill(position, count)
-        first = position - self._start
-        return self._inputs[first : first + count], self._targets[first : first + count]
+        is_alone = self._n_devices == 1
+        if not (self._start <= position <= self._stop - count and (is_alone or batch_size == self._batch_size)):
+            self._fill(position, count, batch_size)
+        first, share = (position - self._start) // self._n_devices, count // self._n_devices
+        return self._inputs[first : first + share], self._targets[first : first + share]
 
     def indices(self, position: int, count: int) -> Tensor:
         """Return which training samples are at ``position .. position + count - 1``: int64 (count,)."""
@@ -71,16 +92,22 @@ class Batches:
             count -= len(part)
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def _fill(self, position: int, count: int) -> None:
+    def _fill(self, position: int, count: int, batch_size: int) -> None:
         """Gather the block of samples that starts at ``position``: a whole number of batches of ``count``."""
         samples = min(_BLOCK_SAMPLES, _BLOCK_BYTES // self._prepare.bytes_per_sample)
-        total = count * max(1, samples // count)
-        raw, targets = self._split.fetch(self.indices(position, total))
+        total = count * max(1, self._n_devices * samples // count)
+        indices, counters = self.indices(position, total), torch.arange(position, position + total)
+        if self._n_devices > 1:
+            indices, counters = (self._share(each, batch_size) for each in (indices, counters))
+        raw, targets = self._split.fetch(indices)
         if self._augmentation is not None:
-            counters = torch.arange(position, position + total)
             raw = augmented(raw, self._augmentation, self._seed, counters)
         self._inputs, self._targets = self._prepare(raw, targets)
-        self._start, self._stop = position, position + total
+        self._start, self._stop, self._batch_size = position, position + total, batch_size
+
+    def _share(self, stream: Tensor, batch_size: int) -> Tensor:
+        """Return what belongs to the learners of this device: every n-th batch of b samples."""
+        return stream.view(-1, self._n_devices, batch_size)[:, self._rank].flatten()
 
     def _epoch_order(self, epoch: int) -> Tensor:
         """Return the order of one epoch, kept until another one is asked for."""

@@ -92,9 +92,9 @@ def _channels_shape(x: Tensor, *, sample_dims: int | None) -> tuple[int, ...]:
     return (*x.shape[:leading], *(1 for _ in x.shape[leading:]))
 
 
-def learner_keys(seed: int, n_learners: int, device: torch.device) -> Tensor:
-    """Return each learner's key, int64 (k,); see `iteration_keys`."""
-    return torch.tensor([stream_key(seed, "dropout", j) for j in range(n_learners)], device=device)
+def learner_keys(seed: int, n_learners: int, device: torch.device, *, first: int = 0, step: int = 1) -> Tensor:
+    """Return the keys of learners first, first + step and so on, int64 (n_learners,); see `iteration_keys`."""
+    return torch.tensor([stream_key(seed, "dropout", first + i * step) for i in range(n_learners)], device=device)
 
 
 def iteration_keys(keys: Tensor, iteration: int | Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from crossbow_lab.errors import ExecutorError
-from crossbow_lab.learners.dropout import iteration_keys, learner_keys
+from crossbow_lab.learners.dropout import iteration_keys
 from crossbow_lab.learners.plan import Plan
 from crossbow_lab.learners.trace import trace_iteration
 from crossbow_lab.learners.work import Learning, Step, Work
@@ -51,7 +51,7 @@ def fused_learning(work: Work, n_learners: int, batch_size: int, inputs: Tensor,
     weights, gradients = bank.views(bank.weights[:n_learners]), bank.views(bank.gradients[:n_learners])
     own_inputs = inputs.new_zeros(n_learners, batch_size, *inputs.shape[1:])
     own_targets = targets.new_zeros(n_learners, batch_size, *targets.shape[1:])
-    seeds = learner_keys(work.seed, n_learners, inputs.device)
+    seeds = work.keys(n_learners)
     keys = torch.zeros_like(seeds)
     losses = torch.zeros(n_learners, dtype=bank.centre.dtype, device=inputs.device)
     parameters = [weights[slot.name] for slot in bank.slots]

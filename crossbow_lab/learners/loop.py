@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from crossbow_lab.learners.bank import bind
-from crossbow_lab.learners.dropout import KeyedDropout, iteration_keys, learner_keys
+from crossbow_lab.learners.dropout import KeyedDropout, iteration_keys
 from crossbow_lab.learners.losses import learner_loss
 from crossbow_lab.learners.timeline import Recorder
 from crossbow_lab.learners.work import Learning, Step, Work
@@ -29,7 +29,7 @@ def make_loop(work: Work, n_learners: int, batch_size: int, recorder: Recorder |
     recorder : gets each learner's passes as a span; None: nothing is timed.
     """
     device = work.bank.centre.device
-    keys = learner_keys(work.seed, n_learners, device)
+    keys = work.keys(n_learners)
     losses = torch.zeros(n_learners, dtype=work.bank.centre.dtype, device=device)
     branches = make_branches(work, losses)
     if recorder is not None:
@@ -65,7 +65,7 @@ def split_learning(work: Work, n_learners: int, batch_size: int, inputs: Tensor,
         One example batch, for shapes and dtypes.
     """
     device = work.bank.centre.device
-    keys = learner_keys(work.seed, n_learners, device)
+    keys = work.keys(n_learners)
     losses = torch.zeros(n_learners, dtype=work.bank.centre.dtype, device=device)
     own_inputs = inputs.new_zeros(n_learners, batch_size, *inputs.shape[1:])
     own_targets = targets.new_zeros(n_learners, batch_size, *targets.shape[1:])

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from crossbow_lab.learners.bank import Bank
+from crossbow_lab.learners.dropout import learner_keys
 from crossbow_lab.learners.losses import Loss
 
 Step = Callable[[Tensor, Tensor, int], Tensor]
@@ -31,6 +32,7 @@ class Work:
     seed : seeds dropout.
     has_dropout : whether the forward pass uses dropout.
     amp : whether forward and backward passes run in bfloat16 where torch's autocast finds it safe.
+    rank, n_devices : which of several devices this one is; its learners are those with j mod n_devices = rank.
     """
 
     model: nn.Module
@@ -39,6 +41,13 @@ class Work:
     seed: int
     has_dropout: bool
     amp: bool = False
+    rank: int = 0
+    n_devices: int = 1
+
+    def keys(self, n_learners: int) -> Tensor:
+        """Return the dropout keys of this device's learners, int64 (n_learners,)."""
+        device = self.bank.centre.device
+        return learner_keys(self.seed, n_learners, device, first=self.rank, step=self.n_devices)
 
     def autocast(self) -> AbstractContextManager[object]:
         """Return what a forward pass runs in, by `amp`."""

@@ -5,19 +5,17 @@ parameters name, the class of device, and the versions that decide numbers. It i
 host or with how many workers. Nothing here imports torch, so that a thousand requests cost no more than a second.
 """
 
-import contextlib
 import functools
-import hashlib
 import json
 import os
 import platform
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import crossbow_lab
+from crossbow_lab.content import PACKAGE, code_sha256, file_sha256, sha256_of, sources_below, walk
 from crossbow_lab.errors import RunError
 from crossbow_lab.runs.environment import cpu_model, gpus
 from crossbow_lab.runs.parameters import Parameter, check_values, load_notebook, read_parameters
@@ -27,9 +25,7 @@ KEY_SCHEMA = 1
 PARTS = ("notebook", "code", "parameters", "data", "device", "environment")
 """What a key is made of, in the order in which reasons for a stale record are given."""
 
-_PACKAGE = Path(crossbow_lab.__file__).resolve().parent
 _DECISIVE = ("torch", "numpy", "cupy-cuda12x", "cupy-cuda13x")
-_SOURCES = (".py", ".cu", ".cuh", ".h")
 _KEY_DIGITS = 20
 
 
@@ -131,74 +127,9 @@ def differing_parts(asked: Mapping[str, str], recorded: Mapping[str, str]) -> tu
     return tuple(part for part in PARTS if asked.get(part) != recorded.get(part))
 
 
-def sha256_of(value: object) -> str:
-    """Return the SHA-256 of a JSON value in its canonical form: sorted names, no spaces, ASCII.
-
-    Examples
-    --------
-    >>> sha256_of({"b": 1, "a": 2}) == sha256_of({"a": 2, "b": 1})
-    True
-    """
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode("ascii")).hexdigest()
-
-
-def file_sha256(path: Path) -> str:
-    """Return a file's SHA-256; a file that hasn't changed since is not read a second time."""
-    status = path.stat()
-    return _content_sha256(str(path), status.st_size, status.st_mtime_ns)
-
-
-def code_sha256() -> str:
-    """Return the SHA-256 of the package's code as it lies on disk.
-
-    The files' content rather than a commit: the same code has the same identity before and after it is committed, and
-    in a wheel as in a checkout.
-    """
-    code = _sources_below(_PACKAGE)
-    beside = _PACKAGE.parent / "cuda"
-    if not (_PACKAGE / "cuda").is_dir() and beside.is_dir():  # where the kernels' sources lie in a checkout
-        code |= {f"cuda/{name}": digest for name, digest in _sources_below(beside).items()}
-    return sha256_of(code)
-
-
 def _is_same(value: Any, default: Any) -> bool:
     """Whether injecting a value would change nothing; True and 1 are not the same."""
     return type(value) is type(default) and bool(value == default)
-
-
-@functools.lru_cache(maxsize=4096)
-def _content_sha256(path: str, size: int, mtime_ns: int) -> str:  # noqa: ARG001 (they are what is remembered by)
-    """Return the SHA-256 of a file of this size and age."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sources_below(root: Path) -> dict[str, str]:
-    """Map the source files below a folder to their content's SHA-256."""
-    found = {}
-    for name, status in _walk(str(root)):
-        if name.endswith(_SOURCES):
-            with contextlib.suppress(FileNotFoundError):  # gone since it was listed
-                found[name] = _content_sha256(f"{root}/{name}", status.st_size, status.st_mtime_ns)
-    return found
-
-
-def _walk(root: str, below: str = "") -> Iterator[tuple[str, os.stat_result]]:
-    """Yield the files below a folder by their names from there, without caches and hidden ones, in order.
-
-    An editor or another process may be at work in it: what is gone when its turn comes is left out.
-    """
-    with os.scandir(f"{root}/{below}") as found:
-        entries = sorted(found, key=lambda entry: entry.name)
-    for entry in entries:
-        if entry.name.startswith((".", "__pycache__")):
-            continue
-        with contextlib.suppress(FileNotFoundError):
-            if entry.is_dir(follow_symlinks=False):
-                yield from _walk(root, f"{below}{entry.name}/")
-            elif entry.is_file():
-                yield f"{below}{entry.name}", entry.stat()
 
 
 @functools.lru_cache(maxsize=64)
@@ -216,9 +147,9 @@ def _with_modules_beside(cells: str, path: Path) -> str:
     """Return the SHA-256 of a notebook's cells and of the modules beside it, which it may import."""
     modules = {beside.name: file_sha256(beside) for beside in sorted(path.parent.glob("*.py"))}
     packages = {
-        beside.parent.name: _sources_below(beside.parent)
+        beside.parent.name: sources_below(beside.parent)
         for beside in sorted(path.parent.glob("*/__init__.py"))
-        if beside.parent != _PACKAGE
+        if beside.parent != PACKAGE
     }
     return sha256_of({"cells": cells, "modules": modules, "packages": packages})
 
@@ -238,7 +169,7 @@ def _files_named_by(values: Iterable[Any]) -> dict[str, Any]:
             if path.is_file():
                 found[value] = file_sha256(path)
             elif path.is_dir():
-                found[value] = [(name, status.st_size, status.st_mtime_ns) for name, status in _walk(value)]
+                found[value] = [(name, status.st_size, status.st_mtime_ns) for name, status in walk(value)]
     return found
 
 

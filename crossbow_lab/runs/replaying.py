@@ -5,9 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from crossbow_lab.content import sha256_of
 from crossbow_lab.errors import RunError
 from crossbow_lab.resources import resource
-from crossbow_lab.runs.identity import Request, differing_parts, request_for, sha256_of
+from crossbow_lab.runs.identity import Request, differing_parts, request_for
 from crossbow_lab.runs.records.manifest import Run
 from crossbow_lab.runs.runner import run_request
 

@@ -12,10 +12,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from crossbow_lab.content import file_sha256
 from crossbow_lab.errors import RunError
 from crossbow_lab.runs.contention import describe_load, read_load
 from crossbow_lab.runs.environment import every_package, hardware, packages, variables
-from crossbow_lab.runs.identity import Request, file_sha256, request_for
+from crossbow_lab.runs.identity import Request, request_for
 from crossbow_lab.runs.parameters import load_notebook
 from crossbow_lab.runs.process import Job, execute
 from crossbow_lab.runs.records.code import code_record

@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from crossbow_lab.content import file_sha256
 from crossbow_lab.errors import RunError
 from crossbow_lab.resources import resource
-from crossbow_lab.runs.identity import file_sha256
 from crossbow_lab.runs.recording import RESULT_SCHEMA, measures, write_result, write_session
 from crossbow_lab.runs.records.collect import finish, write_asked
 from crossbow_lab.runs.records.manifest import MANIFEST_SCHEMA, Run

@@ -1,5 +1,6 @@
 """The auto-tuner of a session, as its owner sees it: started and stopped from any thread."""
 
+from crossbow_lab.devices import check_one_device
 from crossbow_lab.errors import ConfigurationError
 from crossbow_lab.session.checks import check_whole
 from crossbow_lab.session.driver import Driver
@@ -58,13 +59,15 @@ class AutoTuner:
         Raises
         ------
         ConfigurationError
-            If the rule is unknown, or ``most`` isn't possible.
+            If the rule is unknown, ``most`` isn't possible, or goodput is asked for on several devices.
         """
         chosen = _RULES.get(rule) if isinstance(rule, str) else rule
         if not isinstance(chosen, TuningRule):
             raise ConfigurationError(
                 f"rule is {rule!r}; give 'paper', 'goodput', or a PaperRule or GoodputRule of yours"
             )
+        if isinstance(chosen, GoodputRule):
+            check_one_device("the goodput rule, which needs gradient noise,", self._tuner.n_devices)
         limit = self._tuner.most_that_fit()
         fits = limit if most is None else check_whole("most", most)
         if fits > limit:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from crossbow_lab.devices.group import Group
 from crossbow_lab.errors import (
     ConfigurationError,
     CrossbowError,
@@ -24,8 +25,10 @@ from crossbow_lab.learners import (
 )
 from crossbow_lab.learners.dropout import KeyedDropout
 from crossbow_lab.session.evaluation import classifies
+from crossbow_lab.session.group.start import start_group
 from crossbow_lab.session.recipe import Recipe
 from crossbow_lab.session.sources import find_dataset, find_loss, find_model, name_of, weights_sha256
+from crossbow_lab.session.threads import using_threads
 from crossbow_lab.session.trainer import Trainer
 from crossbow_lab.workloads import DataSet
 
@@ -50,6 +53,7 @@ class Own:
     model, dataset, loss : objects, or None to take what the recipe names.
     data_dir : folder with data sets, or None.
     allow_imports : whether import paths in the recipe may be imported.
+    lost_after_s : a device that shows no sign of life for so many seconds is taken for lost.
     """
 
     model: nn.Module | Callable[[], nn.Module] | None = None
@@ -57,10 +61,13 @@ class Own:
     loss: Callable[..., Any] | None = None
     data_dir: str | None = None
     allow_imports: bool = False
+    lost_after_s: float = 8.0
 
 
-def build(recipe: Recipe, own: Own) -> Built:
+def build(recipe: Recipe, own: Own, group: Group | None = None) -> Built:
     """Find model and data, check that they fit together, choose the executor, and make the trainer.
+
+    Where there are several devices, start the processes of the others, or take those that are there already.
 
     Raises
     ------
@@ -69,16 +76,45 @@ def build(recipe: Recipe, own: Own) -> Built:
     """
     device = _device(recipe.device)
     data, model, loss = _sources(recipe, own)
-    check_batch(data, recipe.learners, recipe.batch_size)
+    check_batch(data, recipe.setting.total_learners, recipe.batch_size)
     model = model.to(device=device, dtype=getattr(torch, recipe.dtype)).train()
     recipe = _with_content(recipe, data, model)
     if recipe.augment and data.augmentation is None:
         raise ConfigurationError(f"augment is True, but {data.name} has no augmentation; leave it out")
     if recipe.augment is None:
         recipe = replace(recipe, augment=data.augmentation is not None)
-    trainer = _make_trainer(recipe, model, data, loss, has_dropout=_try_out(recipe, model, data, loss))
-    _check_script(recipe, trainer)
-    return _with_executor(recipe, trainer)
+    has_dropout = _try_out(recipe, model, data, loss)
+    if group is None and recipe.devices:
+        group = start_group(recipe, own, own.lost_after_s)
+    try:
+        trainer = _make_trainer(recipe, model, data, loss, has_dropout=has_dropout, group=group)
+        _check_script(recipe, trainer)
+        built = _with_executor(recipe, trainer)
+        with trainer.together.telling("build", recipe=built.recipe.to_json(), has_dropout=has_dropout):
+            trainer.together.agree(lambda: None)
+    except BaseException:
+        if group is not None:
+            group.close()
+        raise
+    return built
+
+
+def build_beside(recipe: Recipe, own: Own, group: Group, *, has_dropout: bool) -> Trainer:
+    """Make the trainer of a device that follows a leader, from the leader's complete recipe.
+
+    Raises
+    ------
+    ConfigurationError, DataError, ModelError, RecipeError, ExecutorError, DeviceUnavailable
+        As `build`: other data or weights than the leader's among them.
+    """
+    recipe = replace(recipe, device=group.member.device)
+    device = _device(recipe.device)
+    data, model, loss = _sources(recipe, own)
+    model = model.to(device=device, dtype=getattr(torch, recipe.dtype)).train()
+    _with_content(recipe, data, model)
+    trainer = _make_trainer(recipe, model, data, loss, has_dropout=has_dropout, group=group)
+    trainer.prepare_step(trainer.setting)
+    return trainer
 
 
 def rebuild(built: Built) -> Built:
@@ -96,14 +132,24 @@ def rebuild(built: Built) -> Built:
             f"the initial weights of {type(model).__name__} are gone: a checkpoint holds later ones only; make a new "
             "session with the model that the first one was made with"
         )
-    trainer = _make_trainer(recipe, model, old.data, old.loss, has_dropout=old.work.has_dropout)
+    with old.together.telling("rebuild"):
+        trainer = another(old, recipe)
+    old.together.leave()
     return replace(built, trainer=trainer)
 
 
-def _make_trainer(recipe: Recipe, model: nn.Module, data: DataSet, loss: Loss, *, has_dropout: bool) -> Trainer:
+def another(old: Trainer, recipe: Recipe) -> Trainer:
+    """Return a trainer like another, by this recipe, that has trained nothing."""
+    work, group = old.work, old.together.group
+    return _make_trainer(recipe, work.model, old.data, old.loss, has_dropout=work.has_dropout, group=group)
+
+
+def _make_trainer(
+    recipe: Recipe, model: nn.Module, data: DataSet, loss: Loss, *, has_dropout: bool, group: Group | None
+) -> Trainer:
     """Return a trainer, or say that there is no memory for one."""
     try:
-        return Trainer(recipe, model, data, loss, has_dropout=has_dropout)
+        return Trainer(recipe, model, data, loss, has_dropout=has_dropout, group=group)
     except (RuntimeError, MemoryError) as error:
         raise ConfigurationError(
             f"there is no memory for max_learners={recipe.max_learners} learners of {type(model).__name__} "
@@ -251,9 +297,12 @@ def _check_script(recipe: Recipe, trainer: Trainer) -> None:
 def _with_executor(recipe: Recipe, trainer: Trainer) -> Built:
     """Choose executor and threads where the recipe leaves it open."""
     executor, threads, reason = recipe.executor, recipe.threads, "as the recipe says"
+    if recipe.devices and threads is None and recipe.device == "cpu":  # they are processes on the same cores
+        threads = max(1, torch.get_num_threads() // recipe.n_devices)
     if executor == "auto":
-        choice = trainer.choose()
-        executor, threads, reason = choice.executor, threads or choice.threads, choice.reason
+        with using_threads(threads):
+            choice = trainer.choose()
+        executor, threads, reason = choice.executor, recipe.threads or choice.threads, choice.reason
     recipe = replace(recipe, executor=executor, threads=threads or torch.get_num_threads())
     trainer.recipe, trainer.setting = recipe, recipe.setting
     return Built(recipe, trainer, reason)

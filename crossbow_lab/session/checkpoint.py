@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from crossbow_lab.averaging import algorithm_from_json, algorithm_to_json
+from crossbow_lab.averaging import algorithm_from_json, algorithm_to_json, local_momentum
 from crossbow_lab.errors import CheckpointError, CrossbowError
 from crossbow_lab.session.checks import check_not_negative, check_whole
 from crossbow_lab.session.history import entries_from_json
@@ -21,8 +21,9 @@ from crossbow_lab.session.setting import Adjustment, Setting, adjustments_from_j
 from crossbow_lab.session.sources import frozen_sha256
 from crossbow_lab.session.trainer import Progress, Trainer
 
-SCHEMA = 2
+SCHEMA = 3
 _FORMAT, _STATE = "crossbow_lab checkpoint", "state"
+_CENTRAL = ("centre", "centre_velocity")
 
 
 @dataclass(frozen=True)
@@ -81,15 +82,13 @@ def save(path: Path, trainer: Trainer, checkpoint: dict[str, Any]) -> None:
             "training has diverged: nothing could go on from this checkpoint, so none was written; "
             "restore an earlier one"
         )
-    setting = {**asdict(trainer.setting), "algorithm": algorithm_to_json(trainer.setting.algorithm)}
     state = {
         "schema": SCHEMA,
-        "setting": setting,
-        "progress": asdict(trainer.progress),
+        **_standing(trainer.setting, trainer.progress),
         "frozen_sha256": frozen_sha256(trainer.work.model),
         **checkpoint,
     }
-    tensors = {name: place.contiguous() for name, place in _places(trainer).items()}
+    tensors = {name: place.contiguous() for name, place in collected(trainer).items()}
     # As a tensor: a long history would be longer than safetensors' header may be.
     tensors[_STATE] = torch.frombuffer(bytearray(json.dumps(state).encode()), dtype=torch.uint8)
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -104,6 +103,15 @@ def save(path: Path, trainer: Trainer, checkpoint: dict[str, Any]) -> None:
         raise CheckpointError(
             f"{path} can't be written ({error}); training is as it was: free space, or give another path"
         ) from error
+
+
+def collected(trainer: Trainer) -> dict[str, Tensor]:
+    """Return what a checkpoint holds, by name, with the rows of all devices' learners where there are several."""
+    places, group = _places(trainer), trainer.together.group
+    if group is None or not group.is_open:
+        return places
+    with trainer.together.telling("collect"):
+        return {name: place if name in _CENTRAL else group.gather_rows(place) for name, place in places.items()}
 
 
 def _places(trainer: Trainer) -> dict[str, Tensor]:
@@ -152,9 +160,7 @@ def _parsed(path: Path, state: dict[str, Any]) -> Checkpoint:
     """Return a checkpoint from its JSON values; raises what Python raises where they are something else."""
     if state["schema"] > SCHEMA:
         raise CheckpointError(f"{path} has schema {state['schema']}, newer than {SCHEMA}; upgrade crossbow-lab")
-    algorithm = algorithm_from_json(state["setting"]["algorithm"])
-    setting = Setting(**{**state["setting"], "algorithm": algorithm})
-    progress = Progress(**state["progress"])
+    setting, progress = _stood(state)
     for name, value in asdict(progress).items():
         if name == "base_rate":
             check_not_negative(name, value)
@@ -165,7 +171,7 @@ def _parsed(path: Path, state: dict[str, Any]) -> Checkpoint:
         recipe=Recipe.from_json(state["recipe"]),
         script=adjustments_from_json(state["script"]),
         end=None if state["end"] is None else check_whole("end", state["end"]),
-        setting=setting.adjusted({**asdict(setting), "algorithm": algorithm}),  # which checks every value
+        setting=setting,
         progress=progress,
         frozen_sha256=str(state["frozen_sha256"]),
         entries=entries_from_json(state["entries"]),
@@ -209,16 +215,71 @@ def load(path: Path, trainer: Trainer, checkpoint: Checkpoint) -> None:
             f"the model's parameters that aren't trained are not those of {path}, which doesn't hold them; "
             "give the model with the weights that it had"
         )
-    trainer.take_over(checkpoint.setting, checkpoint.progress)
+    standing = _standing(checkpoint.setting, checkpoint.progress)
     with safe_open(path, framework="pt") as file, torch.no_grad():
-        for name, place in _places(trainer).items():
-            try:
-                found = file.get_tensor(name)
-            except SafetensorError as error:
-                raise CheckpointError(f"{path} doesn't fit its own recipe: {error}") from error
-            if found.shape != place.shape or found.dtype != place.dtype:
-                raise CheckpointError(
-                    f"{path} doesn't fit its own recipe: {name} is {found.dtype} of shape {tuple(found.shape)}, "
-                    f"not {place.dtype} of shape {tuple(place.shape)}; use an undamaged checkpoint"
-                )
-            place.copy_(found)
+        whole = _read_places(path, file, trainer, checkpoint.setting)
+        with trainer.together.telling("load", standing=standing):
+            put(trainer, standing, whole)
+
+
+def put(trainer: Trainer, standing: dict[str, Any], whole: dict[str, Tensor] | None) -> None:
+    """Make a trainer stand where a checkpoint stood.
+
+    Parameters
+    ----------
+    standing : setting and progress, as JSON values
+    whole : what the checkpoint holds, by name; None on a device that the leader hands its part.
+    """
+    trainer.take_over(*_stood(standing))
+    group = trainer.together.group
+    for name, place in _places(trainer).items():
+        if group is None and whole is not None:
+            place.copy_(whole[name])
+        elif group is not None and name in _CENTRAL:
+            if whole is not None:
+                place.copy_(whole[name])
+            group.copy(place)
+        elif group is not None:
+            group.scatter_rows(None if whole is None else whole[name], place)
+
+
+def _read_places(path: Path, file: Any, trainer: Trainer, setting: Setting) -> dict[str, Tensor]:
+    """Return the tensors of a checkpoint, each of the shape and dtype that the trainer's bank asks for."""
+    found = {}
+    for name, (shape, dtype) in _shapes(trainer, setting).items():
+        try:
+            tensor = file.get_tensor(name)
+        except SafetensorError as error:
+            raise CheckpointError(f"{path} doesn't fit its own recipe: {error}") from error
+        if tensor.shape != shape or tensor.dtype != dtype:
+            raise CheckpointError(
+                f"{path} doesn't fit its own recipe: {name} is {tensor.dtype} of shape {tuple(tensor.shape)}, "
+                f"not {dtype} of shape {tuple(shape)}; use an undamaged checkpoint"
+            )
+        found[name] = tensor
+    return found
+
+
+def _shapes(trainer: Trainer, setting: Setting) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    """Return the shape and dtype of everything that a checkpoint with this setting holds, by name."""
+    bank, k = trainer.bank, setting.total_replicas
+    rows = {"weights": bank.weights} | {f"buffers.{name}": each for name, each in bank.buffers.items()}
+    if local_momentum(setting.algorithm) > 0:
+        rows["local_velocity"] = bank.local_velocity
+    places = {name: torch.Size((k, *each.shape[1:])) for name, each in rows.items()}
+    centre = dict.fromkeys(_CENTRAL, (bank.centre.shape, bank.centre.dtype))
+    return centre | {name: (shape, rows[name].dtype) for name, shape in places.items()}
+
+
+def _standing(setting: Setting, progress: Progress) -> dict[str, Any]:
+    """Return how a trainer stands as JSON values."""
+    written = {**asdict(setting), "algorithm": algorithm_to_json(setting.algorithm)}
+    return {"setting": written, "progress": asdict(progress)}
+
+
+def _stood(state: dict[str, Any]) -> tuple[Setting, Progress]:
+    """Read what `_standing` wrote; every value of the setting is checked."""
+    algorithm = algorithm_from_json(state["setting"]["algorithm"])
+    setting = Setting(**{**state["setting"], "algorithm": algorithm})
+    values = {name: value for name, value in vars(setting).items() if name != "devices"}
+    return setting.adjusted(values), Progress(**state["progress"])

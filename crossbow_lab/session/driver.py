@@ -231,7 +231,21 @@ class Driver:
         """Stop, for good, and close the record's files."""
         self.stop()
         self.is_closed = True
+        self._loop.trainer.together.release()
         self._loop.record.close()
+
+    def lose(self, loss: CrossbowError) -> None:
+        """Fail, for one of several devices is lost; whoever trains does it before the next iteration."""
+
+        def fail() -> None:
+            if self._loop.state != "failed":
+                raise loss
+
+        with self.lock:
+            if self._is_active:
+                self._loop.commands.put(fail)
+            elif self._loop.state != "failed" and not self.is_closed:
+                self._loop.fail(loss)
 
     def wait(self, timeout_s: float | None = None) -> str:
         """Wait until nobody trains, or ``timeout_s`` passes; return the state."""

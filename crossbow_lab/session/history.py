@@ -30,9 +30,11 @@ class Row:
     train_loss : mean loss over learners and iterations since the previous row.
     test_loss, test_accuracy : of z; NaN without test data, accuracy NaN for regression.
     divergence : mean over learners of the Euclidean distance to z.
-    learners, batch_size, learning_rate, algorithm : the setting at that moment.
+    learners, batch_size, learning_rate, algorithm : the setting at that moment; learners are those of each device.
     noise_scale_learners, noise_scale_probe : gradient noise scale in samples, where `Session.gradient_noise` measures
         it, else NaN. The learners' is biased, too large, once they have diverged; the probe's is not.
+    devices : how many devices trained.
+    samples_per_s_per_device : throughput of each: they keep step, so all have the same.
     """
 
     iteration: int
@@ -51,6 +53,8 @@ class Row:
     algorithm: str
     noise_scale_learners: float = math.nan
     noise_scale_probe: float = math.nan
+    devices: int = 1
+    samples_per_s_per_device: float = math.nan
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -94,11 +94,15 @@ class Losses:
     like : a tensor of the losses' dtype and device
     max_learners : the most learners there can be
     past : what to go on from
+    join : makes all devices' learners of this one's, (n, m) to (n, k); nothing where there is one
     """
 
-    def __init__(self, like: Tensor, max_learners: int, past: LossSums) -> None:
+    def __init__(
+        self, like: Tensor, max_learners: int, past: LossSums, join: Callable[[Tensor], Tensor] | None = None
+    ) -> None:
         self._ring = torch.zeros(_RING_ROWS, max_learners, dtype=like.dtype, device=like.device)
-        self._count = 0
+        self._count = self._width = 0
+        self._join = join or (lambda losses: losses)
         self._fetch = Fetch()
         self._fetched_from = 0
         self._last: tuple[float, ...] = ()
@@ -115,7 +119,7 @@ class Losses:
         """Remember the losses (done, replicas) of one iteration or several. Read first where replicas change."""
         done, replicas = losses.shape
         self._ring[self._count : self._count + done, :replicas] = losses
-        self._count += done
+        self._count, self._width = self._count + done, replicas
 
     def glance(self, iteration: int, replicas: int) -> None:
         """Take in losses that have arrived from the device, and send for those kept since; never waits.
@@ -127,7 +131,7 @@ class Losses:
         if self._fetch.has_arrived:
             self._take_in(replicas)
         if self._count and not self._fetch.is_under_way:
-            self._fetch.send(self._ring[: self._count, :replicas])
+            self._fetch.send(self._join(self._ring[: self._count, : self._width]))
             self._fetched_from, self._count = iteration - self._count, 0
             if self._fetch.has_arrived:
                 self._take_in(replicas)

@@ -10,7 +10,6 @@ from crossbow_lab.learners import Batches, Choice, Step, Work, choose, make_step
 from crossbow_lab.learners.gradients import gradient_squares
 from crossbow_lab.learners.timeline import ALL, Recorder
 from crossbow_lab.session.setting import Setting
-from crossbow_lab.session.updates import Updates
 
 _KEPT_STEPS = 6
 
@@ -81,6 +80,19 @@ class Iterations(Protocol):
         """
 
 
+class Updating(Protocol):
+    """What follows the learners' passes, and what may run beside them."""
+
+    def begin(self, setting: Setting, *, synchronises: bool) -> None:
+        """Start what an iteration's update needs and its gradients don't change."""
+
+    def update(self, setting: Setting, n_before: int, *, synchronises: bool) -> None:
+        """Update the learners, and z where they synchronise; ``n_before`` as in `averaging.synchronise`."""
+
+    def distances(self, setting: Setting) -> Tensor:
+        """Return every learner's Euclidean distance to z: (replicas,)."""
+
+
 class HostIterations:
     """Iterations launched operator by operator, one at a time, on any device.
 
@@ -88,19 +100,19 @@ class HostIterations:
     ----------
     work : the learners' common task
     batches : where samples come from
-    weight_decay : lambda
+    updates : what follows the learners' passes
     """
 
     prepares_first = False
     most_at_once = 1
     """More would make whoever adjusts wait longer; the bits don't depend on it."""
 
-    def __init__(self, work: Work, batches: Batches, weight_decay: float) -> None:
+    def __init__(self, work: Work, batches: Batches, updates: Updating) -> None:
         self.notices: list[str] = []
         self.recorder: Recorder | None = None
         self._work, self._batches = work, batches
         self._steps: dict[tuple[str, int, int, Recorder | None], Step] = {}
-        self._updates = Updates(work.bank, weight_decay)
+        self.updates = updates
 
     def record(self, recorder: Recorder | None) -> None:
         """Forget the steps that were made for another recorder."""
@@ -110,12 +122,12 @@ class HostIterations:
     def prepare(self, setting: Setting, position: int, iteration: int) -> None:
         """Make the executor's step."""
         del iteration
-        self._step_for(setting, *self._batches.take(position, setting.aggregate_batch))
+        self._step_for(setting, *self._batches.take(position, setting.aggregate_batch, setting.batch_size))
 
     def choose(self, setting: Setting, position: int, iteration: int) -> Choice:
         """Measure steps without updates."""
         del iteration
-        example = self._batches.take(position, setting.aggregate_batch)
+        example = self._batches.take(position, setting.aggregate_batch, setting.batch_size)
         return choose(self._work, setting.replicas, setting.replica_batch, *example)
 
     def run(
@@ -131,9 +143,10 @@ class HostIterations:
                 at = (position + i * samples, iteration + i, n_before + i)
                 losses = self._run_timed(recorder, setting, *at, synchronises=synchronises)
             else:
-                inputs, targets = self._batches.take(position + i * samples, samples)
+                inputs, targets = self._batches.take(position + i * samples, samples, setting.batch_size)
+                self.updates.begin(setting, synchronises=synchronises)
                 losses = self._step_for(setting, inputs, targets)(inputs, targets, iteration + i)
-                self._updates.update(setting, n_before + i, synchronises=synchronises)
+                self.updates.update(setting, n_before + i, synchronises=synchronises)
             kept.append(losses if done == 1 else losses.clone())
         return kept[0].unsqueeze(0) if done == 1 else torch.stack(kept)
 
@@ -149,19 +162,20 @@ class HostIterations:
     ) -> Tensor:
         """Train one iteration whose tasks are recorded; the same operators in the same order."""
         recorder.iteration, since_s = iteration, time.perf_counter()
-        inputs, targets = self._batches.take(position, setting.aggregate_batch)
+        inputs, targets = self._batches.take(position, setting.aggregate_batch, setting.batch_size)
+        self.updates.begin(setting, synchronises=synchronises)
         since_s = recorder.add("data", ALL, since_s)
         by_learner = recorder if setting.executor == "loop" else None
         losses = self._step_for(setting, inputs, targets, by_learner)(inputs, targets, iteration)
         since_s = recorder.add("learning", ALL, since_s) if by_learner is None else time.perf_counter()
-        self._updates.update(setting, n_before, synchronises=synchronises)
+        self.updates.update(setting, n_before, synchronises=synchronises)
         recorder.add("synchronisation" if synchronises else "learning", ALL, since_s)
         return losses
 
     def distances(self, setting: Setting, *, is_recent_enough: bool = False) -> Tensor:
         """Compute distances as they are now."""
         del is_recent_enough
-        return self._updates.distances(setting)
+        return self.updates.distances(setting)
 
     def gradient_squares(self, setting: Setting, *, out: Tensor, total_n: Tensor) -> Tensor:
         """Compute them from the bank."""

@@ -25,6 +25,11 @@ class Accuracy:
     target: float
     window: int = 5
 
+    @classmethod
+    def of(cls, target: "float | Accuracy", window: int = 5) -> "Accuracy":
+        """Return a target accuracy as one of these."""
+        return target if isinstance(target, Accuracy) else cls(target, window)
+
     def __post_init__(self) -> None:
         """Check the ranges."""
         if check_positive("target accuracy", self.target) > 1:

@@ -5,9 +5,8 @@ import queue
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from crossbow_lab.session.observer import Observer
 from crossbow_lab.session.progress import progress_line
 from crossbow_lab.session.recipe import Recipe
 from crossbow_lab.session.setting import Adjustment
+from crossbow_lab.session.threads import using_threads
 from crossbow_lab.session.tuner import Tuner
 
 _PROGRESS_EVERY_S = 2.0
@@ -99,7 +99,7 @@ class Loop:
         self._next_line_s = time.perf_counter() + _PROGRESS_EVERY_S
         if limits.until is not None and self.observer.has_reached(limits.until):
             self._ending = at_end
-        with _threads(self._recipe.threads), one_device(self.trainer.bank.centre.device), torch.enable_grad():
+        with using_threads(self._recipe.threads), one_device(self.trainer.bank.centre.device), torch.enable_grad():
             while self._goes_on(limits, at_end):
                 if self._steps_left == 0:
                     self._rest()
@@ -206,6 +206,7 @@ class Loop:
     def fail(self, error: BaseException) -> None:
         """Note a failure; everything recorded stays, and the snapshot stays the last good one."""
         self.observer.clock.stop()
+        self.trainer.together.release()
         self._begin_or_end(trains=False)
         self.error = str(error) or type(error).__name__
         self.traceback = "".join(traceback.format_exception(error))
@@ -324,17 +325,6 @@ class Loop:
             self._next_line_s = now_s + _PROGRESS_EVERY_S
             line = progress_line(self.observer.snapshot, limits, self.trainer.batches.epoch_samples)
             print(line, flush=True)  # noqa: T201  (asked for by progress=True)
-
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    """Let torch use this many CPU threads for a while."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _listed(changes: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
+from crossbow_lab.devices import check_one_device
 from crossbow_lab.errors import ConfigurationError
 from crossbow_lab.session.fetch import Fetch
 from crossbow_lab.session.probe import probe_squares
@@ -82,8 +83,9 @@ class NoiseMeter:
         Raises
         ------
         ConfigurationError
-            If a probe takes more samples than there are.
+            If a probe takes more samples than there are, or there are several devices.
         """
+        check_one_device("gradient noise", self._trainer.setting.devices)
         samples, there = probe_batches * self._trainer.setting.batch_size, self._trainer.batches.epoch_samples
         if probe_every is not None and samples > there:
             raise ConfigurationError(

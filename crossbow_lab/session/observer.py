@@ -34,10 +34,11 @@ class Snapshot:
     elapsed_s, evaluation_s : the training clock, and the evaluation clock.
     samples_per_s : throughput, smoothed over about a second; NaN before there is one.
     train_loss : mean over learners and over the iterations since the snapshot before; NaN before the first.
-    losses, distances : of each learner, the latest; distance is Euclidean, to z. S-SGD has one replica. A loss is
-        NaN until the learner has trained.
+    losses, distances : of each learner of all devices, the latest; distance is Euclidean, to z. S-SGD has one replica
+        on each device. A loss is NaN until the learner has trained.
     test_accuracy : of z at the last evaluation; NaN before the first.
-    learners, batch_size, learning_rate, algorithm, executor : the setting in force.
+    learners, batch_size, learning_rate, algorithm, executor : the setting in force; learners are those of each device.
+    devices : how many devices train; each has the same part of samples_per_s.
     setting : the same as an object, with all of the algorithm.
     epoch_samples : samples in an epoch.
     has_accuracy : whether evaluations find a test accuracy.
@@ -73,6 +74,7 @@ class Snapshot:
     requested: tuple[tuple[str, object], ...] = ()
     tuner: str = ""
     error: str | None = None
+    devices: int = 1
 
 
 class Observer:
@@ -102,7 +104,7 @@ class Observer:
         self.clock = Clock(memory.elapsed_s if memory else 0.0)
         self.evaluation_clock = Clock(memory.evaluation_s if memory else 0.0)
         past = memory.losses if memory else LossSums()
-        self._losses = Losses(trainer.bank.centre, trainer.recipe.max_learners, past)
+        self._losses = Losses(trainer.bank.centre, trainer.recipe.max_learners, past, trainer.join_losses)
         self._throughput = Throughput()
         self._fetch = Fetch()
         self._distances: tuple[float, ...] = ()
@@ -163,7 +165,7 @@ class Observer:
         if waits:
             self.read_losses()
         else:
-            self._losses.glance(self._trainer.progress.iteration, self._trainer.setting.replicas)
+            self._losses.glance(self._trainer.progress.iteration, self._trainer.setting.total_replicas)
             self.noise.glance()
         self.snapshot = self._snapshot(waits=waits)
         now_s = time.perf_counter()
@@ -171,12 +173,12 @@ class Observer:
 
     def read_losses(self) -> None:
         """Read the losses kept since the last reading; raises DivergedError where one isn't finite."""
-        self._losses.read(self._trainer.progress.iteration, self._trainer.setting.replicas)
+        self._losses.read(self._trainer.progress.iteration, self._trainer.setting.total_replicas)
         self.noise.read()
 
     def adjusted(self) -> None:
         """Take notice of a new setting; losses must have been read before it was made."""
-        self._losses.forget_from(self._trainer.setting.replicas)
+        self._losses.forget_from(self._trainer.setting.total_replicas)
         self.snapshot = self._snapshot()
 
     def evaluate(self) -> None:
@@ -223,6 +225,7 @@ class Observer:
             samples, span_s = samples - rows.entries[-1].samples, span_s - rows.entries[-1].elapsed_s
         mean, means = self._losses.take_means()
         setting = trainer.setting
+        rate = samples / span_s if span_s > 0 else math.nan
         rows.add(
             Row(
                 iteration=trainer.progress.iteration,
@@ -230,7 +233,7 @@ class Observer:
                 samples=trainer.progress.position,
                 elapsed_s=self.clock.elapsed_s,
                 evaluation_s=self.evaluation_clock.elapsed_s,
-                samples_per_s=samples / span_s if span_s > 0 else math.nan,
+                samples_per_s=rate,
                 train_loss=mean,
                 test_loss=test_loss,
                 test_accuracy=self._test_accuracy,
@@ -241,6 +244,8 @@ class Observer:
                 algorithm=algorithm_name(setting.algorithm),
                 noise_scale_learners=self.noise.scale_of("learners"),
                 noise_scale_probe=self.noise.scale_of("probe"),
+                devices=setting.devices,
+                samples_per_s_per_device=rate / setting.devices,
             )
         )
         for learner, loss in enumerate(means):
@@ -261,7 +266,7 @@ class Observer:
         """Describe how training stands."""
         trainer, elapsed_s = self._trainer, self.clock.elapsed_s
         setting, samples = trainer.setting, trainer.progress.position
-        mean, losses = self._losses.latest(setting.replicas)
+        mean, losses = self._losses.latest(setting.total_replicas)
         return Snapshot(
             state=self.state,
             iteration=trainer.progress.iteration,
@@ -284,6 +289,7 @@ class Observer:
             has_accuracy=trainer.data.test is not None and trainer.data.n_classes is not None,
             noise_scale_learners=self.noise.scale_of("learners"),
             noise_scale_probe=self.noise.scale_of("probe"),
+            devices=setting.devices,
         )
 
     def _check_finite(self, what: str, value: float) -> None:

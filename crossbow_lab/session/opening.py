@@ -6,9 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from crossbow_lab.devices import find_devices
+from crossbow_lab.devices.group import Group
 from crossbow_lab.errors import ConfigurationError, nearest
 from crossbow_lab.session import checkpoint as checkpoints
 from crossbow_lab.session.build import Built, Own, build
+from crossbow_lab.session.checks import check_positive
 from crossbow_lab.session.driver import Driver
 from crossbow_lab.session.loop import Loop
 from crossbow_lab.session.recipe import Recipe
@@ -34,8 +37,9 @@ _SETTINGS = (
     "evaluate_every",
     "max_learners",
     "threads",
+    "devices",
 )
-_OTHERS = ("model", "dataset", "loss", "data_dir", "folder", "own_model", "allow_imports")
+_OTHERS = ("model", "dataset", "loss", "data_dir", "folder", "own_model", "allow_imports", "lost_after_s")
 
 
 def read_arguments(arguments: dict[str, Any]) -> tuple[Recipe, Own]:
@@ -63,6 +67,7 @@ def read_arguments(arguments: dict[str, Any]) -> tuple[Recipe, Own]:
         loss=None if isinstance(loss, str) else loss,
         data_dir=_path_or_none("data_dir", arguments["data_dir"]),
         allow_imports=not follows_recipe if allow_imports is None else bool(allow_imports),
+        lost_after_s=_patience(arguments["lost_after_s"]),
     )
     if isinstance(model, Recipe):
         words = {"dataset": dataset, "loss": loss}
@@ -78,7 +83,7 @@ def read_arguments(arguments: dict[str, Any]) -> tuple[Recipe, Own]:
     return _new_recipe(model, dataset, loss, given), own
 
 
-def rebuild_from(path: Path, own: Own) -> tuple[Built, checkpoints.Checkpoint]:
+def rebuild_from(path: Path, own: Own, group: Group | None = None) -> tuple[Built, checkpoints.Checkpoint]:
     """Return what a checkpoint was made of, as it was then, and the rest of the checkpoint.
 
     Its recipe is that of the start, without the adjustments made since.
@@ -90,8 +95,12 @@ def rebuild_from(path: Path, own: Own) -> tuple[Built, checkpoints.Checkpoint]:
     """
     past = checkpoints.read(path)
     # The weights of the user's own module are whatever they are: the checkpoint has those that count.
-    built = build(past.recipe if own.model is None else replace(past.recipe, weights_sha256=""), own)
-    checkpoints.load(path, built.trainer, past)
+    built = build(past.recipe if own.model is None else replace(past.recipe, weights_sha256=""), own, group)
+    try:
+        checkpoints.load(path, built.trainer, past)
+    except BaseException:
+        built.trainer.together.release()
+        raise
     start = replace(built.recipe, weights_sha256=past.recipe.weights_sha256, adjustments=(), iterations=None)
     return replace(built, recipe=start), past
 
@@ -102,8 +111,13 @@ def get_ready(built: Built, folder: Path | None, past: checkpoints.Checkpoint | 
     An executor that can't run the model says so now, before anything is written.
     """
     built.trainer.prepare_step(built.trainer.setting)
-    loop = Loop(built, _record_folder(folder), past)
+    try:
+        loop = Loop(built, _record_folder(folder), past)
+    except BaseException:
+        built.trainer.together.release()
+        raise
     driver = Driver(loop)
+    built.trainer.together.when_lost(driver.lose)
     return loop, driver, Requests(loop, driver)
 
 
@@ -136,6 +150,11 @@ def _new_recipe(model: Any, dataset: Any, loss: Any, given: dict[str, Any]) -> R
     if not isinstance(model, str) and not callable(model):
         raise ConfigurationError(f"model is {model!r}; give a name, an nn.Module, or a function that returns one")
     learners = given.get("learners")
+    if "devices" in given:
+        if "device" in given:
+            raise ConfigurationError(f"device={given['device']!r} and devices={given['devices']!r}: give one of them")
+        names = find_devices(given.pop("devices"))
+        given |= {"device": names[0], "devices": names if len(names) > 1 else ()}
     if "max_learners" not in given and isinstance(learners, numbers.Integral):
         given["max_learners"] = max(Recipe.max_learners, int(learners))
     return Recipe(
@@ -144,6 +163,11 @@ def _new_recipe(model: Any, dataset: Any, loss: Any, given: dict[str, Any]) -> R
         loss="cross_entropy" if loss is None else name_of(loss),
         **given,
     )
+
+
+def _patience(seconds: Any) -> float:
+    """Return how long a device may be silent."""
+    return Own.lost_after_s if seconds is None else check_positive("lost_after_s", seconds)
 
 
 def _path_or_none(name: str, path: Any) -> str | None:

@@ -8,7 +8,8 @@ from crossbow_lab.session.observer import Snapshot
 
 def standing(now: Snapshot) -> str:
     """Return what trains and how far it is."""
-    return f"{now.algorithm}, {now.learners} learners x {now.batch_size}, iteration {now.iteration}"
+    devices = f"{now.devices} devices x " if now.devices > 1 else ""
+    return f"{now.algorithm}, {devices}{now.learners} learners x {now.batch_size}, iteration {now.iteration}"
 
 
 def progress_line(now: Snapshot, limits: Limits, epoch_samples: int) -> str:

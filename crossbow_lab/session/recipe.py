@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from crossbow_lab.averaging import SMA, Algorithm, algorithm_from_json, algorithm_to_json, check_fits
+from crossbow_lab.devices import check_devices, check_spans
 from crossbow_lab.errors import ConfigurationError, RecipeError, nearest
 from crossbow_lab.learners import check_executor, check_loss
 from crossbow_lab.session.checks import check_not_negative, check_positive, check_whole
@@ -18,7 +19,7 @@ from crossbow_lab.session.setting import (
     check_algorithm,
 )
 
-SCHEMA = 2
+SCHEMA = 3
 _CHOICES = {"dtype": ("float32", "float64"), "batch_norm": ("average", "recalibrate")}
 _TEXTS = ("executor", "device", "dtype", "batch_norm", "weights_sha256", "data_sha256")
 
@@ -35,7 +36,7 @@ class Recipe:
         A data set's name, or the import path of a function that returns one; None if it can't be named.
     algorithm : any of `crossbow_lab.averaging.ALGORITHMS`
     learners, batch_size : int >= 1
-        k, and b samples per learner per iteration.
+        Learners per device, which on one device is k; and b, samples per learner per iteration.
     learning_rate : float > 0
     learning_rate_steps : tuple of (epoch, learning rate)
         From that epoch on, that learning rate.
@@ -52,7 +53,10 @@ class Recipe:
     threads : int or None
         CPU threads; None means as many as torch uses. A session replaces None by what it used.
     device, dtype : str
-        Such as "cpu" and "float32".
+        Such as "cpu" and "float32". With several devices, the first of them.
+    devices : tuple of str
+        Two devices or more, one process each, such as ``("cpu", "cpu")``; k is then learners times devices. Empty: one
+        device.
     amp : bool
         Mixed precision: forward and backward passes in bfloat16 where torch's autocast finds it safe; weights,
         gradients and averaging stay in float32.
@@ -64,7 +68,7 @@ class Recipe:
     evaluate_every : float > 0
         Epochs between evaluations of z.
     max_learners : int
-        Rows of the bank.
+        Rows of each device's bank.
     weights_sha256, data_sha256 : str
         Content of the initial weights and of the data: a replay refuses others. Empty until a session fills
         them.
@@ -102,6 +106,7 @@ class Recipe:
     data_sha256: str = ""
     adjustments: tuple[Adjustment, ...] = ()
     iterations: int | None = None
+    devices: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check every value against its legal range, and keep numbers as Python's own."""
@@ -135,7 +140,9 @@ class Recipe:
             )
         if self.learning_rate_policy is not None:
             check_policy(self.learning_rate_policy)
-        check_fits(check_algorithm(self.algorithm), self.learners)
+        self._keep("devices", check_devices(self.devices))
+        check_fits(check_algorithm(self.algorithm), self.learners * self.n_devices)
+        check_spans(self.algorithm, self.n_devices)
         self._keep("adjustments", _checked_order(self.adjustments))
 
     def _check_texts(self) -> None:
@@ -158,11 +165,16 @@ class Recipe:
         object.__setattr__(self, name, value)
 
     @property
+    def n_devices(self) -> int:
+        """How many devices train."""
+        return len(self.devices) or 1
+
+    @property
     def setting(self) -> Setting:
         """What learners train with at the start."""
         policy, rate = self.learning_rate_policy, self.learning_rate
         rate = rate if policy is None else rate * factor_at(policy, 0, 0.0)
-        return Setting(self.algorithm, self.learners, self.batch_size, rate, self.executor)
+        return Setting(self.algorithm, self.learners, self.batch_size, rate, self.executor, self.n_devices)
 
     @property
     def replayable(self) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from crossbow_lab.devices import check_one_device
 from crossbow_lab.errors import ConfigurationError, CrossbowError
 from crossbow_lab.session.build import Own, build, rebuild
 from crossbow_lab.session.checks import check_positive, check_whole
@@ -55,7 +56,7 @@ def scan(
     Raises
     ------
     ConfigurationError
-        If a number is outside its range, there is none, or the session is training.
+        If a number is outside its range, there is none, the session is training, or has several devices.
 
     Examples
     --------
@@ -67,6 +68,8 @@ def scan(
     >>> found.predict(2, 16).efficiency
     0.7575757575757576
     """
+    recipe = session.recipe if isinstance(session, Session) else session
+    check_one_device("scan", recipe.n_devices if isinstance(recipe, Recipe) else 1)
     ks, bs = _checked("learners", learners), _checked("batch_sizes", batch_sizes)
     if noise_scale is not None:
         noise_scale = check_positive("noise_scale", noise_scale)

@@ -1,7 +1,7 @@
 """The session: trains in the background or the foreground while its owner adjusts it, and remembers everything.
 
-One thread at a time trains. Everybody else talks to it through a queue of commands, taken at iteration boundaries
-only, and reads an immutable snapshot that it replaces about every 50 ms.
+One thread at a time trains. Everybody else talks to it through a queue of commands, taken between iterations, and reads
+an immutable snapshot that it replaces about every 50 ms.
 """
 
 import threading
@@ -39,14 +39,14 @@ class Session(AbstractContextManager["Session"]):
     Parameters
     ----------
     model : str, nn.Module, function that returns one, or Recipe
-        A name of the zoo ("logreg", "mlp", "digits-cnn", "lenet", "lenet-caffe", "resnet-8", "resnet-20",
-        "resnet-32"); a module, whose present weights are w_0; or a function, called with torch seeded by ``seed``.
+        A name of the zoo ("logreg", "mlp", "digits-cnn", "lenet", "lenet-caffe", "resnet-8", "resnet-20", "resnet-32");
+        a module, whose present weights are w_0; or a function, called with torch seeded by ``seed``.
         A Recipe instead runs what it says, and no other setting may be given.
     dataset : str or data
         A name ("digits", "mnist", "fashion-mnist", "cifar-10", "cifar-100"), ``(inputs, targets)``, or
         ``(train, test)`` of such pairs or of map-style torch Datasets.
     algorithm : ``SMA()`` by default, or another of `crossbow_lab.averaging.ALGORITHMS`
-    learners : k >= 1, model replicas on the device; by default 4
+    learners : model replicas on each device, at least 1; by default 4. All of them are k
     batch_size : b >= 1, samples per learner per iteration; by default 16. S-SGD takes batches of learners x batch_size
     learning_rate, seed : greater than 0, and an int >= 0; by default 0.05 and 0
     learning_rate_steps : ((epoch, rate), ...), from that epoch on that rate; SMA restarts at each. By default none
@@ -55,6 +55,8 @@ class Session(AbstractContextManager["Session"]):
     loss : "cross_entropy", "mse", or a function of (output, target) that returns one number; by default the first
     executor : "auto" (by default; measures, and says what it chose), "loop", "fused", or on CUDA "streams"
     device, dtype : "cpu" or "cuda:0"; "float32" or "float64"; by default the first of each
+    devices : instead of device, several: ["cuda:0", "cuda:1"], "all" GPUs, or to try it ["cpu", "cpu"]; a process each
+    lost_after_s : seconds after which a device that shows no sign of life is taken for lost; by default 8
     amp : mixed precision: passes in bfloat16 where that is safe, weights and averaging in float32; by default False
     augment : bool, or None: as the data set says
     batch_norm : where z's batch-norm statistics come from: "average" of the learners' (by default), or "recalibrate"
@@ -101,6 +103,7 @@ class Session(AbstractContextManager["Session"]):
         loss: str | Callable[..., Any] | None = None,
         executor: str | None = None,
         device: str | None = None,
+        devices: list[str] | str | None = None,
         dtype: str | None = None,
         amp: bool | None = None,
         augment: bool | None = None,
@@ -112,6 +115,7 @@ class Session(AbstractContextManager["Session"]):
         folder: str | Path | None = None,
         own_model: nn.Module | Callable[[], nn.Module] | None = None,
         allow_imports: bool | None = None,
+        lost_after_s: float | None = None,
         **unknown: Never,
     ) -> None:
         self._open(build(*read_arguments(locals().copy())), folder, None)
@@ -202,8 +206,7 @@ class Session(AbstractContextManager["Session"]):
     ) -> "Session":
         """Show the dashboard, and train as `run` does while this cell keeps it up to date.
 
-        For places that show nothing from the background, such as Colab. Without widgets (see `dashboard`) it prints
-        lines of progress instead, and shows a static report at the end.
+        For places that show nothing from the background, such as Colab. Without widgets it prints lines of progress.
         """
         from crossbow_lab.dashboard import run_live  # upwards in the layers, so only when it is asked for
 
@@ -223,8 +226,8 @@ class Session(AbstractContextManager["Session"]):
     def adjust(self, **changes: Any) -> None:
         """Change settings from the next iteration on: what the sliders call.
 
-        Returns at once while training goes on. The change is then in ``snapshot.requested`` until it is taken; what
-        turns out impossible by then is an event, "refused". Paused or not training, it takes effect at once.
+        Returns at once while training goes on: the change is in ``snapshot.requested`` until it is taken; what turns
+        out impossible by then is an event, "refused". Paused or not training, it takes effect at once.
 
         Parameters
         ----------
@@ -245,14 +248,12 @@ class Session(AbstractContextManager["Session"]):
     def reset(self) -> "Session":
         """Begin again: the same recipe and seed from the start, without the adjustments made since.
 
-        Stops training first. The record goes on in a new folder beside the first, ``folder-2``, ``folder-3`` and so
-        on; the old one stays as it is.
+        Stops training first. The record goes on in a new folder beside the first, ``folder-2`` and so on.
 
         Raises
         ------
         ConfigurationError
-            If the session is closed, its initial weights are gone (it was restored with a model of your own), or
-            there is no memory for new learners beside the old.
+            If it is closed, its initial weights are gone (restored with a model of your own), or memory is too small.
         """
         with self._resetting:
             if self._driver.is_closed:
@@ -323,8 +324,7 @@ class Session(AbstractContextManager["Session"]):
 
         None if it hasn't. Seconds are training time; evaluation is on its own clock.
         """
-        goal = target if isinstance(target, Accuracy) else Accuracy(target, window)
-        return time_to_accuracy(list(self._loop.record.rows.entries), goal)
+        return time_to_accuracy(list(self.record.rows.entries), Accuracy.of(target, window))
 
     def dashboard(
         self, target: Accuracy | float | None = None, ui: str = "auto", rate_hz: float | None = None
@@ -344,16 +344,13 @@ class Session(AbstractContextManager["Session"]):
     # ---- keeping --------------------------------------------------------------------------------------------
 
     def checkpoint(self, path: str | Path) -> Path:
-        """Write everything needed to go on to the same bits into one safetensors file; return its path.
-
-        Raises CheckpointError if the file can't be written, or training has diverged.
-        """
+        """Write all that is needed to go on to the same bits into a file, or raise CheckpointError; return its path."""
         return self._driver.ask_and_wait(lambda: self._loop.save(Path(path)))
 
     def save_run(self, runs_dir: str | Path = "runs", name: str = "session") -> "Run":
         """Publish the session as a run like any other, which `crossbow-lab replay` runs again; return the run.
 
-        It must not train at that moment. It can go on afterwards, and be saved again, as another run.
+        It must not train at that moment. It can go on afterwards, and be saved again.
         """
         from crossbow_lab.runs import save_session  # upwards in the layers, as in `run_live`
 
@@ -370,6 +367,7 @@ class Session(AbstractContextManager["Session"]):
         data_dir: str | Path | None = None,
         folder: str | Path | None = None,
         allow_imports: bool = False,
+        lost_after_s: float = Own.lost_after_s,
     ) -> "Session":
         """Return a paused session that goes on from a checkpoint bit for bit, as if never interrupted.
 
@@ -377,14 +375,14 @@ class Session(AbstractContextManager["Session"]):
         ----------
         dataset, own_model, loss : the user's own, where the recipe can't name them. The weights of own_model don't
             matter, but for those that aren't trained.
-        data_dir, folder, allow_imports : as in `Session`; the folder gets the whole record.
+        data_dir, folder, allow_imports, lost_after_s : as in `Session`; the folder gets the whole record.
 
         Raises
         ------
         CheckpointError
             If the file is damaged, cut short, or written by a newer version.
         """
-        own = Own(own_model, dataset, loss, None if data_dir is None else str(data_dir), allow_imports)
+        own = Own(own_model, dataset, loss, None if data_dir is None else str(data_dir), allow_imports, lost_after_s)
         return cls._of(*rebuild_from(Path(path), own), folder)
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ from crossbow_lab.averaging import (
     check_fits,
     has_field,
 )
+from crossbow_lab.devices import check_spans
 from crossbow_lab.errors import ConfigurationError, nearest
 from crossbow_lab.learners import check_executor
 from crossbow_lab.session.checks import check_positive, check_whole
@@ -46,7 +47,9 @@ class Setting:
 
     Attributes
     ----------
-    algorithm, learners, batch_size, learning_rate, executor : as in `crossbow_lab.session.Recipe`.
+    algorithm, learners, batch_size, learning_rate, executor : as in `crossbow_lab.session.Recipe`; learners are those
+        of one device.
+    devices : how many devices train.
     """
 
     algorithm: Algorithm
@@ -54,21 +57,32 @@ class Setting:
     batch_size: int
     learning_rate: float
     executor: str
+    devices: int = 1
+
+    @property
+    def total_learners(self) -> int:
+        """k, the learners of all devices."""
+        return self.learners * self.devices
+
+    @property
+    def total_replicas(self) -> int:
+        """Replicas that train, on all devices."""
+        return self.replicas * self.devices
 
     @property
     def replicas(self) -> int:
-        """Rows of the bank that train: k, or 1 for S-SGD, one replica on the whole aggregate batch."""
+        """Rows of a device's bank that train: its learners, or 1 for S-SGD: one replica, all of its batches."""
         return 1 if isinstance(self.algorithm, SSGD) else self.learners
 
     @property
     def aggregate_batch(self) -> int:
-        """Samples per iteration."""
-        return self.learners * self.batch_size
+        """Samples per iteration, on all devices."""
+        return self.total_learners * self.batch_size
 
     @property
     def replica_batch(self) -> int:
-        """Samples per replica and iteration: b, or k b for S-SGD."""
-        return self.aggregate_batch // self.replicas
+        """Samples per replica and iteration: b, or all of its device's for S-SGD."""
+        return self.aggregate_batch // self.total_replicas
 
     def adjusted(self, changes: dict[str, Any]) -> "Setting":
         """Return the setting after ``changes``; a restart changes nothing here.
@@ -84,7 +98,8 @@ class Setting:
         new = dataclasses.replace(self, **changes)
         if sync_period is not None:
             new = dataclasses.replace(new, algorithm=_with_sync_period(new.algorithm, sync_period))
-        check_fits(new.algorithm, new.learners)
+        check_fits(new.algorithm, new.total_learners)
+        check_spans(new.algorithm, new.devices)
         return new
 
 

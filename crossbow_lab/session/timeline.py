@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from crossbow_lab.devices import check_one_device
 from crossbow_lab.errors import ConfigurationError, CrossbowError, RunError
 from crossbow_lab.learners.timeline import ALL, Recorder, Span
 from crossbow_lab.session.checks import check_whole
@@ -65,8 +66,10 @@ class Timeline:
         Raises
         ------
         ConfigurationError
-            If a number is outside its range, or a device has no memory to run iterations task by task.
+            If a number is outside its range, a device has no memory to run iterations task by task, or there are
+            several.
         """
+        check_one_device("the timeline", self._loop.trainer.setting.devices)
         device = self._loop.trainer.bank.centre.device
         standard = _DEVICE_EVERY if device.type == "cuda" else 1
         interval, kept = check_whole("every", standard if every is None else every), check_whole("most", most)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from crossbow_lab import kernels
 from crossbow_lab.averaging import local_momentum, restart, sync_period_at
+from crossbow_lab.devices.group import Group
 from crossbow_lab.errors import ConfigurationError, ModelError
 from crossbow_lab.learners import (
     Bank,
@@ -31,10 +32,13 @@ from crossbow_lab.learners import (
 from crossbow_lab.learners.resident import make_supply
 from crossbow_lab.session.device_iterations import DeviceIterations
 from crossbow_lab.session.evaluation import recalibrate
+from crossbow_lab.session.group.together import Together
+from crossbow_lab.session.group.updates import GroupUpdates
 from crossbow_lab.session.iterations import HostIterations, Iterations
 from crossbow_lab.session.policies import Policy, factor_at, steps_at
 from crossbow_lab.session.recipe import Recipe
-from crossbow_lab.session.setting import Setting
+from crossbow_lab.session.setting import Setting, changes_to_json
+from crossbow_lab.session.updates import Updates
 from crossbow_lab.workloads import DataSet
 
 
@@ -70,18 +74,33 @@ class Trainer:
     recipe : Recipe, with its executor and threads chosen
     model : the initial model, in the recipe's dtype and on its device; not changed
     data, loss, has_dropout : what `crossbow_lab.session.sources` found
+    group : the devices that train together, or None for one alone. The leader's trainer tells the others' what to do:
+        all of them do the same in the same order.
     """
 
-    def __init__(self, recipe: Recipe, model: nn.Module, data: DataSet, loss: Loss, *, has_dropout: bool) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        model: nn.Module,
+        data: DataSet,
+        loss: Loss,
+        *,
+        has_dropout: bool,
+        group: Group | None = None,
+    ) -> None:
         self.recipe, self.data, self.loss = recipe, data, loss
         self.setting = recipe.setting
         self.progress = Progress(base_rate=recipe.learning_rate)
+        self.together = Together(group)
         device, dtype = torch.device(recipe.device), getattr(torch, recipe.dtype)
         self._template = model.train()
         self.bank: Bank = make_bank(model, max_learners=recipe.max_learners)
-        self.batches = Batches(data, recipe.seed, augment=bool(recipe.augment), device=device, dtype=dtype)
+        rank, n_devices = self.together.place
+        place: dict[str, Any] = {"rank": rank, "n_devices": n_devices}
+        augments = bool(recipe.augment)
+        self.batches = Batches(data, recipe.seed, augment=augments, device=device, dtype=dtype, **place)
         self.prepare = Preparation(data, device, dtype)
-        self._work = Work(model, self.bank, loss, recipe.seed, has_dropout, recipe.amp)
+        self._work = Work(model, self.bank, loss, recipe.seed, has_dropout, recipe.amp, **place)
         self.iterations = self._make_iterations(device, dtype)
         self._central = copy.deepcopy(model)
         self._admit(0, model)
@@ -111,6 +130,11 @@ class Trainer:
         -------
         (done, replicas) : the losses of the iterations done, a tensor that the next call overwrites.
         """
+        with self.together.telling("step", most=most):
+            return self._step(most)
+
+    def _step(self, most: int) -> Tensor:
+        """Train, once the other devices know."""
         progress, setting = self.progress, self.setting
         period = sync_period_at(setting.algorithm, self.epoch)
         until_synchronised = period - progress.since_synchronisation
@@ -131,6 +155,8 @@ class Trainer:
         done = losses.shape[0]
         progress.since_synchronisation = 0 if synchronises else progress.since_synchronisation + done
         progress.synchronisations += done if synchronises else 0
+        if synchronises:
+            self.together.compare(self.fingerprint, done)
         if synchronises and progress.restart_due:
             self.restart_averaging(keeps_momentum=_restart_of(setting) == "copy_on_lr_change")
         progress.iteration += done
@@ -177,7 +203,7 @@ class Trainer:
                 f"{new.learners} learners asked for, but the bank holds max_learners="
                 f"{self.recipe.max_learners}; start the session with a larger max_learners"
             )
-        check_batch(self.data, new.learners, new.batch_size)
+        check_batch(self.data, new.total_learners, new.batch_size)
         return new
 
     def adjust(self, changes: dict[str, Any]) -> None:
@@ -193,7 +219,12 @@ class Trainer:
             If the new setting isn't possible; nothing has changed then.
         """
         old, new = self.setting, self.check(changes)
-        self._try_out(old, new)
+        with self.together.telling("adjust", changes=changes_to_json(changes)):
+            self.together.agree(lambda: self._try_out(old, new))
+            self._take(old, new, changes)
+
+    def _take(self, old: Setting, new: Setting, changes: dict[str, Any]) -> None:
+        """Change the setting, once everybody can."""
         is_new_algorithm = type(new.algorithm) is not type(old.algorithm)
         had_local_momentum = self._local_momentum > 0
         # Another algorithm may have other replicas (S-SGD has one), so all of them start anew.
@@ -215,7 +246,7 @@ class Trainer:
         if new.executor != old.executor or self.iterations.prepares_first:
             self.prepare_step(new)
         if new.replica_batch == 1 != old.replica_batch:  # the one size that models with batch norm may refuse
-            inputs, _ = self.batches.take(self.progress.position, new.aggregate_batch)
+            inputs, _ = self.batches.take(self.progress.position, new.aggregate_batch, new.batch_size)
             try:
                 draws_random_numbers(self._template, inputs[:1])
             except Exception as error:  # whatever a user's forward pass raises
@@ -285,15 +316,23 @@ class Trainer:
     def central_copy(self) -> nn.Module:
         """Return a copy of the module with z as its parameters and the learners' average buffers."""
         replicas = self.setting.replicas
-        with torch.no_grad():
-            for name, buffer in self._central.named_buffers():
+        buffers, n_rows = dict(self._central.named_buffers()), self.setting.total_replicas
+        with torch.no_grad(), self.together.telling("buffers", if_any=bool(buffers)):
+            for name, buffer in buffers.items():
                 rows = self.bank.buffers[name][:replicas]
-                buffer.copy_(rows.mean(0) if rows.is_floating_point() else rows[0])
+                buffer.copy_(self.together.mean(rows, n_rows) if rows.is_floating_point() else rows[0])
         return copy.deepcopy(self._central)
 
     def distances(self, *, is_recent_enough: bool = False) -> Tensor:
-        """Return every learner's Euclidean distance to z: (replicas,); see `Iterations.distances`."""
-        return self.iterations.distances(self.setting, is_recent_enough=is_recent_enough)
+        """Return every learner's Euclidean distance to z, on all devices: (k,); see `Iterations.distances`."""
+        with self.together.telling("distances", is_recent_enough=is_recent_enough):
+            own = self.iterations.distances(self.setting, is_recent_enough=is_recent_enough)
+            return self.together.joined(own.unsqueeze(0)).squeeze(0)
+
+    def join_losses(self, losses: Tensor) -> Tensor:
+        """Return the losses of all devices' learners, (done, k), of those of this one's, (done, m)."""
+        with self.together.telling("losses"):
+            return self.together.joined(losses)
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of z's bytes, padding not counted."""
@@ -308,13 +347,16 @@ class Trainer:
     def _make_iterations(self, device: torch.device, dtype: torch.dtype) -> Iterations:
         """Return what runs iterations here: our kernels on CUDA, torch's own operators elsewhere."""
         recipe = self.recipe
-        missing = kernels.why_not(device)
+        missing = kernels.why_not(device) if self.together.group is None else "kernels run on one device alone"
         if missing is None:
             supply = make_supply(
                 self.data, recipe.seed, augment=bool(recipe.augment), device=device, dtype=dtype, batches=self.batches
             )
             return DeviceIterations(self._work, supply, self.batches, recipe.weight_decay)
-        iterations = HostIterations(self._work, self.batches, recipe.weight_decay)
+        updates: Updates | GroupUpdates = Updates(self.bank, recipe.weight_decay)
+        if self.together.group is not None:
+            updates = GroupUpdates(self.bank, recipe.weight_decay, self.together.group)
+        iterations = HostIterations(self._work, self.batches, updates)
         if device.type == "cuda":
             iterations.notices.append(f"iterations run on torch's own operators, several times slower: {missing}")
         return iterations

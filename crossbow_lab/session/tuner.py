@@ -56,6 +56,11 @@ class Tuner:
         self._is_adjusting = False
 
     @property
+    def n_devices(self) -> int:
+        """How many devices train."""
+        return self._trainer.setting.devices
+
+    @property
     def status(self) -> str:
         """What it does at present, in a few words; empty while it is off."""
         tuning = self._tuning

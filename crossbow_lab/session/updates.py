@@ -20,9 +20,12 @@ class Updates:
         self._bank, self._weight_decay = bank, weight_decay
         self._rows: dict[int, Rows] = {}
 
+    def begin(self, setting: Setting, *, synchronises: bool) -> None:
+        """Do nothing: one device waits for no other."""
+
     def update(self, setting: Setting, n_before: int, *, synchronises: bool) -> None:
         """Update the learners, and z where they synchronise; ``n_before`` as in `averaging.synchronise`."""
-        rows, rate, decay = self._rows_of(setting), setting.learning_rate, self._weight_decay
+        rows, rate, decay = self.rows_of(setting), setting.learning_rate, self._weight_decay
         if synchronises:
             synchronise(setting.algorithm, rows, learning_rate=rate, weight_decay=decay, n_before=n_before)
         else:
@@ -30,10 +33,10 @@ class Updates:
 
     def distances(self, setting: Setting) -> Tensor:
         """Return every learner's Euclidean distance to z: (replicas,)."""
-        rows = self._rows_of(setting)
+        rows = self.rows_of(setting)
         return squared_distances(rows.weights, rows.centre, scratch=rows.scratch).sqrt()
 
-    def _rows_of(self, setting: Setting) -> Rows:
+    def rows_of(self, setting: Setting) -> Rows:
         """Return the rows that train, with scratch memory for so many."""
         bank, k = self._bank, setting.replicas
         if k not in self._rows:

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from crossbow_lab.content import sha256_of
 from crossbow_lab.runs import Run
-from crossbow_lab.runs.identity import PARTS, sha256_of
+from crossbow_lab.runs.identity import PARTS
 from crossbow_lab.runs.records.collect import finish, write_asked
 from crossbow_lab.runs.records.leases import me
 from crossbow_lab.runs.records.publish import building_folder

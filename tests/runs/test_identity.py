@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from crossbow_lab import content
 from crossbow_lab.errors import RunError
 from crossbow_lab.runs import identity
 from crossbow_lab.runs.identity import PARTS, Request, differing_parts, request_for
@@ -77,7 +78,7 @@ def test_it_is_another_when_the_package_changes(
     package = tmp_path / "crossbow_lab"
     (package / "cuda").mkdir(parents=True)
     (package / "module.py").write_text("x = 1")
-    monkeypatch.setattr(identity, "_PACKAGE", package)
+    monkeypatch.setattr(content, "PACKAGE", package)
     before = request_for(notebook)
     (package / "__pycache__").mkdir()
     (package / "__pycache__" / "module.py").write_text("cached")
@@ -99,8 +100,8 @@ def test_code_is_the_same_in_a_wheel_as_in_a_checkout(tmp_path: Path, monkeypatc
         (package / "module.py").write_text("x = 1")
         (tmp_path / name / kernels).mkdir()
         (tmp_path / name / kernels / "sma.cu").write_text("__global__")
-        monkeypatch.setattr(identity, "_PACKAGE", package)
-        found.append(identity.code_sha256())
+        monkeypatch.setattr(content, "PACKAGE", package)
+        found.append(content.code_sha256())
     assert found[0] == found[1]
 
 
@@ -112,16 +113,16 @@ def test_it_passes_over_what_goes_while_it_looks(
     for name in ("a.py", "b.py", "sub/c.py"):
         (package / name).parent.mkdir(parents=True, exist_ok=True)
         (package / name).write_text(name)
-    plain = identity._content_sha256
+    plain = content._content_sha256
 
     def hash_and_remove(path: str, size: int, mtime_ns: int) -> str:
         shutil.rmtree(package / "sub", ignore_errors=True)
         (package / "b.py").unlink(missing_ok=True)
         return plain(path, size, mtime_ns)
 
-    monkeypatch.setattr(identity, "_PACKAGE", package)
-    monkeypatch.setattr(identity, "_content_sha256", hash_and_remove)
-    assert list(identity._sources_below(package)) == ["a.py"]
+    monkeypatch.setattr(content, "PACKAGE", package)
+    monkeypatch.setattr(content, "_content_sha256", hash_and_remove)
+    assert list(content.sources_below(package)) == ["a.py"]
     assert request_for(notebook).parts["code"]
 
 
@@ -162,21 +163,21 @@ def test_it_reads_a_file_again_only_when_it_has_changed(tmp_path: Path) -> None:
     """The same size with another time is another file."""
     path = tmp_path / "file"
     path.write_text("one")
-    first = identity.file_sha256(path)
+    first = content.file_sha256(path)
     path.write_text("two")
     os.utime(path, ns=(1, 1))
-    assert identity.file_sha256(path) != first
+    assert content.file_sha256(path) != first
 
 
 def test_it_takes_little_time_for_many_requests(notebook: Path) -> None:
     """Two hundred requests read the notebook and the package's files once."""
     request_for(notebook)
     identity._read_notebook.cache_clear()
-    before = identity._content_sha256.cache_info().misses
+    before = content._content_sha256.cache_info().misses
     for n in range(200):
         request_for(notebook, {"n": n})
     assert identity._read_notebook.cache_info().misses == 1
-    assert identity._content_sha256.cache_info().misses - before <= 1
+    assert content._content_sha256.cache_info().misses - before <= 1
 
 
 @pytest.mark.parametrize("timeout_s", [-1, 0])

@@ -278,8 +278,8 @@ def test_a_foreign_safetensors_file_is_refused(tmp_path: Path) -> None:
 
 def test_a_newer_schema_is_refused(good: Path, tmp_path: Path) -> None:
     """It says which version it is, and what to do."""
-    newer = edited(good, tmp_path / "newer", lambda _, state: state.update(schema=3))
-    with pytest.raises(CheckpointError, match="has schema 3, newer than 2; upgrade crossbow-lab"):
+    newer = edited(good, tmp_path / "newer", lambda _, state: state.update(schema=4))
+    with pytest.raises(CheckpointError, match="has schema 4, newer than 3; upgrade crossbow-lab"):
         Session.restore(newer)
 
 

@@ -34,6 +34,8 @@ COLUMNS = {
     "algorithm": "str",
     "noise_scale_learners": "float64",
     "noise_scale_probe": "float64",
+    "devices": "int64",
+    "samples_per_s_per_device": "float64",
 }
 EVENT_COLUMNS = {"iteration": "int64", "epoch": "float64", "elapsed_s": "float64", "kind": "str", "detail": "str"}
 LEARNER_COLUMNS = {"iteration": "int64", "learner": "int64", "train_loss": "float64", "distance": "float64"}

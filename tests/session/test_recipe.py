@@ -100,7 +100,7 @@ def test_a_truncated_recipe_is_refused(recipe: Recipe, share: float) -> None:
         ("[" * 100_000, "this is not a recipe: it isn't JSON"),
         ("[1, 2]", "it has no 'schema'; give what recipe.to_json"),
         ("{}", "it has no 'schema'"),
-        ('{"schema": 3}', "the recipe has schema 3, but this version reads 1 to 2; upgrade crossbow-lab"),
+        ('{"schema": 4}', "the recipe has schema 4, but this version reads 1 to 3; upgrade crossbow-lab"),
         ('{"schema": "1"}', "the recipe has schema '1'"),
         ('{"schema": true}', "the recipe has schema True"),
         ('{"schema": 0}', "the recipe has schema 0"),

@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from crossbow_lab.content import file_sha256
 from crossbow_lab.runs import environment
-from crossbow_lab.runs.identity import file_sha256
 
 PATCH = "diff.patch"
 _MOST_PATCH_BYTES = 1_000_000

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from crossbow_lab.content import sha256_of
 from crossbow_lab.errors import RunError
-from crossbow_lab.runs.identity import sha256_of
 
 MANIFEST = "manifest.json"
 MANIFEST_SCHEMA = 2

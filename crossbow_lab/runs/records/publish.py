@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from crossbow_lab.content import file_sha256
 from crossbow_lab.errors import RunError
-from crossbow_lab.runs.identity import file_sha256
 from crossbow_lab.runs.records.manifest import MANIFEST, sealed
 
 BUILDING = ".tmp"

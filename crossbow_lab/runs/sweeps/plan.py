@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from crossbow_lab.content import sha256_of
 from crossbow_lab.errors import RunError
-from crossbow_lab.runs.identity import Request, differing_parts, request_for, sha256_of
+from crossbow_lab.runs.identity import Request, differing_parts, request_for
 from crossbow_lab.runs.parameters import read_parameters
 from crossbow_lab.runs.records.manifest import load_run
 from crossbow_lab.runs.records.store import RunSummary, list_runs, missing_outputs

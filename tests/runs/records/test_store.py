@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from crossbow_lab.content import sha256_of
 from crossbow_lab.errors import RunError
 from crossbow_lab.runs import Run, list_runs, load_run
-from crossbow_lab.runs.identity import sha256_of
 from crossbow_lab.runs.records import store
 from crossbow_lab.runs.records.store import find_finished, find_run, finished_by_key
 
