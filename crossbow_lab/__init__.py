@@ -33,6 +33,7 @@ _HOMES = {
     "OneCycle": "session",
     "GoodputRule": "tuning",
     "PaperRule": "tuning",
+    "Race": "racing",
     "Recipe": "session",
     "Run": "runs",
     "Session": "session",
@@ -49,7 +50,7 @@ _HOMES = {
 }
 _PARTS = (
     *("averaging", "kernels", "learners", "workloads", "session", "dashboard", "landscape", "runs", "errors"),
-    *("memory", "scheduling", "tuning"),
+    *("memory", "racing", "scheduling", "tuning"),
 )
 
 __all__ = [
@@ -75,6 +76,7 @@ __all__ = [
     "PairAveraging",
     "PaperRule",
     "PolyakRuppert",
+    "Race",
     "Recipe",
     "Run",
     "Session",
@@ -90,6 +92,7 @@ __all__ = [
     "memory",
     "memory_plan",
     "quiz",
+    "racing",
     "record",
     "replay",
     "run_notebook",
@@ -121,6 +124,7 @@ if TYPE_CHECKING:
     )
     from crossbow_lab.dashboard import quiz, replay
     from crossbow_lab.memory import memory_plan
+    from crossbow_lab.racing import Race
     from crossbow_lab.runs import Run, compare, load_run, record, run_notebook, sweep
     from crossbow_lab.scheduling import schedule_tasks
     from crossbow_lab.session import (
