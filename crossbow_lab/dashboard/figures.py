@@ -193,7 +193,7 @@ def shades(algorithms: Sequence[str]) -> list[str]:
     >>> shades(["SMA", "S-SGD"])
     ['#0072B2', '#D55E00']
     >>> shades(["SMA", "SMA"])
-    ['#004A74', '#73B0D5']
+    ['#004A74', '#73B1D5']
     """
     made = []
     for index, algorithm in enumerate(algorithms):
