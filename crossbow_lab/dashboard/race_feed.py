@@ -31,7 +31,7 @@ def tables(n_lanes: int) -> dict[str, tuple[str, ...]]:
 def plots(lanes: Sequence[Lane], *, has_target: bool) -> tuple[Plot, ...]:
     """Return the board's plots: test accuracy by everything that it can be compared by, and throughput.
 
-    With a target the strong line is what counts: the median of the last evaluations; each of them is faint.
+    With a target the strong line is what counts: the median of the last evaluations; single ones are faint.
     """
     colours = lane_colours(lanes)
     kinds = dashes([lane.session.snapshot.algorithm for lane in lanes])
@@ -40,14 +40,14 @@ def plots(lanes: Sequence[Lane], *, has_target: bool) -> tuple[Plot, ...]:
     for place, (lane, (colour, dash)) in enumerate(zip(lanes, looks, strict=True)):
         test, train = f"test{place}", f"train{place}"
         if has_target:
-            faint.append(Line("test_accuracy", f"{lane.name}, each evaluation", test, colour, faint=True))
+            faint.append(Line("test_accuracy", f"{lane.name}, single", test, colour, faint=True))
         strong.append(Line("median" if has_target else "test_accuracy", lane.name, test, colour, dash))  # type: ignore[arg-type]  # one of three
         speed.append(Line("samples_per_s", lane.name, train, colour, dash))  # type: ignore[arg-type]
     accuracy = [
         Plot(
             f"Test accuracy of z, {words}",
             "test accuracy (%)",
-            (*faint, *strong),
+            (*strong, *faint),
             x_axis=axis,
             target_line=True,
             y_percent=True,
