@@ -33,6 +33,7 @@ _HOMES = {
     "OneCycle": "session",
     "GoodputRule": "tuning",
     "PaperRule": "tuning",
+    "Race": "racing",
     "Recipe": "session",
     "Run": "runs",
     "Session": "session",
@@ -40,6 +41,7 @@ _HOMES = {
     "load_run": "runs",
     "memory_plan": "memory",
     "record": "runs",
+    "quiz": "dashboard",
     "replay": "dashboard",
     "run_notebook": "runs",
     "schedule_tasks": "scheduling",
@@ -48,7 +50,7 @@ _HOMES = {
 }
 _PARTS = (
     *("averaging", "kernels", "learners", "workloads", "session", "dashboard", "landscape", "runs", "errors"),
-    *("memory", "scheduling", "tuning"),
+    *("memory", "racing", "scheduling", "tuning"),
 )
 
 __all__ = [
@@ -74,6 +76,7 @@ __all__ = [
     "PairAveraging",
     "PaperRule",
     "PolyakRuppert",
+    "Race",
     "Recipe",
     "Run",
     "Session",
@@ -88,6 +91,8 @@ __all__ = [
     "load_run",
     "memory",
     "memory_plan",
+    "quiz",
+    "racing",
     "record",
     "replay",
     "run_notebook",
@@ -117,8 +122,9 @@ if TYPE_CHECKING:
         PairAveraging,
         PolyakRuppert,
     )
-    from crossbow_lab.dashboard import replay
+    from crossbow_lab.dashboard import quiz, replay
     from crossbow_lab.memory import memory_plan
+    from crossbow_lab.racing import Race
     from crossbow_lab.runs import Run, compare, load_run, record, run_notebook, sweep
     from crossbow_lab.scheduling import schedule_tasks
     from crossbow_lab.session import (

@@ -27,11 +27,14 @@ LAYERS = [
     {"learners"},
     {"devices"},
     {"session"},
+    {"racing"},
     {"dashboard", "landscape", "memory", "runs", "scheduling", "bench", "doctor"},
     {"cli", "cli_runs", "cli_sweep", "terminal", "__main__"},
 ]
-# A session shows itself and publishes itself as a run: its methods import what does that when they are called.
+# Sessions and races show themselves, and a session publishes itself as a run: their methods import what does that when
+# they are called.
 UPWARDS = {
+    "racing/race.py imports crossbow_lab.dashboard.races",
     "session/session.py imports crossbow_lab.dashboard",
     "session/session.py imports crossbow_lab.runs",
 }
@@ -79,7 +82,7 @@ def test_every_public_name_is_there():
     "name",
     [
         *("", "averaging", "kernels", "landscape", "learners", "workloads", "session", "runs", "bench", "dashboard"),
-        *("memory", "scheduling", "tuning"),
+        *("memory", "racing", "scheduling", "tuning"),
     ],
 )
 def test_every_public_name_is_documented(name):

@@ -12,7 +12,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from crossbow_lab.dashboard.figures import COLOURS, styled
+from crossbow_lab.dashboard.figures import shades, styled
 from crossbow_lab.errors import ConfigurationError
 from crossbow_lab.session.limits import Accuracy
 
@@ -146,13 +146,8 @@ def shares(groups: Sequence[Group], *, target: Accuracy) -> go.Figure:
 
 
 def colours(groups: Sequence[Group]) -> list[str]:
-    """Return each group's colour: its algorithm's, from dark to light where an algorithm has several groups."""
-    made = []
-    for index, group in enumerate(groups):
-        kin = [other for other, candidate in enumerate(groups) if candidate.algorithm == group.algorithm]
-        base = COLOURS.get(group.algorithm, "#777777")
-        made.append(_shade(base, kin.index(index) / (len(kin) - 1)) if len(kin) > 1 else base)
-    return made
+    """Return each group's colour; see `crossbow_lab.dashboard.figures.shades`."""
+    return shades([group.algorithm for group in groups])
 
 
 def _corner(
@@ -272,13 +267,6 @@ def _thinned(n_rows: int) -> list[int]:
     """Return the rows of a history to draw, the last among them."""
     step = max(1, math.ceil(n_rows / _MOST_POINTS))
     return sorted({*range(0, n_rows, step), n_rows - 1})
-
-
-def _shade(colour: str, share: float) -> str:
-    """Return a colour between a dark one (share 0) and a light one (1) of its hue."""
-    towards, by = (0, 0.35 - 0.7 * share) if share < 0.5 else (255, 0.9 * (share - 0.5))
-    parts = [int(colour[start : start + 2], 16) for start in (1, 3, 5)]
-    return "#" + "".join(f"{round(part + by * (towards - part)):02X}" for part in parts)
 
 
 def _styled(figure: go.Figure, height: float) -> go.Figure:

@@ -47,7 +47,7 @@ class Dashboard:
         self.session = session
         self.is_closed = False
         self.target = _goal(target)
-        self._rate_hz = _checked_rate(_RATE_HZ if rate_hz is None else rate_hz)
+        self._rate_hz = checked_rate(_RATE_HZ if rate_hz is None else rate_hz)
         self.places = page.Places(self)
         self._still = page.Replaceable(self._what)
         self.live = self._open() if page.is_live(ui) else None
@@ -70,7 +70,7 @@ class Dashboard:
     def change(self, target: Accuracy | float | None = None, rate_hz: float | None = None) -> None:
         """Take another target, or another rate; None leaves what is."""
         if rate_hz is not None:
-            self._rate_hz = _checked_rate(rate_hz)
+            self._rate_hz = checked_rate(rate_hz)
         if target is not None:
             self.target = _goal(target)
         if self.live is not None:
@@ -181,7 +181,7 @@ def _nothing() -> None:
     """Do nothing."""
 
 
-def _checked_rate(rate_hz: float) -> float:
+def checked_rate(rate_hz: float) -> float:
     """Return a rate that is possible."""
     if not isinstance(rate_hz, int | float) or not 0 < rate_hz <= _MOST_HZ:
         raise ConfigurationError(f"rate_hz is {rate_hz!r}; give updates a second, up to {_MOST_HZ:g}")

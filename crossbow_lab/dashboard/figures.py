@@ -17,7 +17,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from crossbow_lab.errors import ConfigurationError
+from crossbow_lab.errors import ConfigurationError, nearest
 from crossbow_lab.session.history import Row, time_to_accuracy
 from crossbow_lab.session.limits import Accuracy, TimeToAccuracy
 
@@ -38,12 +38,10 @@ COLOURS = {
 }
 """The colour of each algorithm, everywhere."""
 
-_INK, _GRID = "#333333", "#E3E3E3"
+_INK, _GRID, _OTHER = "#333333", "#E3E3E3", "#777777"
 _DASHES = ("solid", "dash", "dot", "dashdot")
 _FONT_PX = 17
 _ROW = 0.075  # height of a row of text, as a share of a panel's
-_BY_EPOCH = ("epoch", "passes over the training data (epochs)")
-_BY_SECONDS = ("elapsed_s", "training time (s)")
 
 Histories = Mapping[str, pd.DataFrame | Sequence[pd.DataFrame]]
 
@@ -58,7 +56,32 @@ class _Line:
     dash: str
 
 
-def accuracy(histories: Histories, *, target: float | None = None, window: int = 5) -> go.Figure:
+@dataclass(frozen=True)
+class _Axis:
+    """What is drawn along: a column of the history, and the field of `TimeToAccuracy` that means the same."""
+
+    column: str
+    title: str
+    field: str
+    unit: str
+    scale: float = 1.0
+
+
+_AXES = {
+    "epoch": _Axis("epoch", "passes over the training data (epochs)", "epochs", " epochs"),
+    "elapsed_s": _Axis("elapsed_s", "training time (s)", "seconds", " s"),
+    "samples": _Axis("samples", "training samples (thousands)", "samples", " k", 1e-3),
+}
+_FEW, _SMALLER_PX = 2, 14  # panels with the usual letters, and the size where there are more
+
+
+def accuracy(
+    histories: Histories,
+    *,
+    target: float | None = None,
+    window: int = 5,
+    by: Sequence[str] = ("epoch", "elapsed_s"),
+) -> go.Figure:
     """Draw the test accuracy of z, by epoch on the left and by seconds of training on the right.
 
     The left panel compares statistical efficiency, the right one time to accuracy. With a target, a dot marks
@@ -72,36 +95,45 @@ def accuracy(histories: Histories, *, target: float | None = None, window: int =
         Test accuracy in 0..1.
     window : int
         Evaluations in the median, as in ``cb.Accuracy``.
+    by : sequence of str
+        A panel for each, from left to right: "epoch", "elapsed_s", "samples".
 
     Returns
     -------
     plotly.graph_objects.Figure
-        Two panels; see `crossbow_lab.dashboard.still.static` for showing it everywhere.
+        One row of panels; see `crossbow_lab.dashboard.still.static` for showing it everywhere.
 
     Raises
     ------
     ConfigurationError
-        If there is no history, or one lacks a column or has no test accuracy at all.
+        If there is no history, one lacks a column or has no test accuracy at all, or nothing can be drawn by that.
     """
-    lines = _lines(histories, needs=("epoch", "elapsed_s", "test_accuracy", "algorithm"))
+    for name in by:
+        if name not in _AXES:
+            raise ConfigurationError(f"nothing is drawn by {name!r}; {nearest(str(name), _AXES)}")
+    lines = _lines(histories, needs=("epoch", "elapsed_s", "test_accuracy", "algorithm", *by))
     for line in lines:
         if all(history["test_accuracy"].isna().all() for history in line.histories):
             raise ConfigurationError(f"{line.label!r} has no test accuracy: regression, or no test data")
     shown = _accuracy_range(lines, target)
-    figure = make_subplots(rows=1, cols=2, shared_yaxes=True, horizontal_spacing=0.05)
-    for column, (x, title) in enumerate((_BY_EPOCH, _BY_SECONDS), start=1):
+    font_px = _FONT_PX if len(by) <= _FEW else _SMALLER_PX
+    figure = make_subplots(rows=1, cols=len(by), shared_yaxes=True, horizontal_spacing=0.05)
+    for column, axis in enumerate((_AXES[name] for name in by), start=1):
         for line in lines:
-            _draw(figure, line, x, "test_accuracy", column, scale=100.0, window=1 if target is None else window)
+            smoothed = 1 if target is None else window
+            _draw(figure, line, axis.column, "test_accuracy", column, scale=100.0, window=smoothed, x_scale=axis.scale)
         if target is not None:
-            _draw_target(figure, lines, column, Accuracy(target, window), shown)
+            _draw_target(figure, lines, column, axis, Accuracy(target, window), shown)
         else:
             row = _ROW * (shown[1] - shown[0])
-            _label_ends(figure, lines, x, "test_accuracy", column, scale=100.0, row=row)
+            _label_ends(figure, lines, axis.column, "test_accuracy", column, scale=100.0, row=row, x_scale=axis.scale)
         # Room at the right for texts, which no axis would make by itself.
-        figure.update_xaxes(title_text=title, range=[0, _last(lines, x) / 0.6], row=1, col=column)
+        last = axis.scale * _last(lines, axis.column)
+        figure.update_xaxes(title_text=axis.title, range=[0, last / 0.6], row=1, col=column)
     figure.update_yaxes(range=shown, row=1, col=1)
     figure.update_yaxes(title_text="test accuracy of z (%)", row=1, col=1)
-    return styled(figure)
+    figure.update_annotations(font_size=font_px)
+    return styled(figure, font_px=font_px)
 
 
 def throughput(histories: Histories) -> go.Figure:
@@ -128,7 +160,7 @@ def throughput(histories: Histories) -> go.Figure:
         _draw(figure, line, "elapsed_s", "samples_per_s", 1, scale=1.0)
     highest = 1.1 * _last(lines, "samples_per_s")
     _label_ends(figure, lines, "elapsed_s", "samples_per_s", 1, scale=1.0, row=_ROW * highest)
-    figure.update_xaxes(title_text=_BY_SECONDS[1], range=[0, _last(lines, "elapsed_s") / 0.85])
+    figure.update_xaxes(title_text=_AXES["elapsed_s"].title, range=[0, _last(lines, "elapsed_s") / 0.85])
     figure.update_yaxes(title_text="throughput (samples/s)", range=[0, highest])
     return styled(figure)
 
@@ -137,7 +169,7 @@ def _lines(histories: Histories, *, needs: Sequence[str]) -> list[_Line]:
     """Check what is to be drawn, and give every label its colour and dash."""
     if not histories:
         raise ConfigurationError("there is nothing to draw; give at least one history, as session.history")
-    lines: list[_Line] = []
+    found: dict[str, tuple[pd.DataFrame, ...]] = {}
     for label, given in histories.items():
         several = (given,) if isinstance(given, pd.DataFrame) else tuple(given)
         for history in several:
@@ -147,10 +179,40 @@ def _lines(histories: Histories, *, needs: Sequence[str]) -> list[_Line]:
                 raise ConfigurationError(f"the history of {label!r} {lack}")
         if not several:
             raise ConfigurationError(f"{label!r} has no history")
-        colour = COLOURS.get(str(several[-1]["algorithm"].iloc[-1]), _INK)
-        dash = _DASHES[sum(line.colour == colour for line in lines) % len(_DASHES)]
-        lines.append(_Line(label, several, colour, dash))
-    return lines
+        found[label] = several
+    kinds = [str(several[-1]["algorithm"].iloc[-1]) for several in found.values()]
+    looks = zip(shades(kinds), dashes(kinds), strict=True)
+    return [_Line(label, several, *look) for (label, several), look in zip(found.items(), looks, strict=True)]
+
+
+def shades(algorithms: Sequence[str]) -> list[str]:
+    """Return a colour for each line: its algorithm's, from dark to light where several are of one algorithm.
+
+    Examples
+    --------
+    >>> shades(["SMA", "S-SGD"])
+    ['#0072B2', '#D55E00']
+    >>> shades(["SMA", "SMA"])
+    ['#004A74', '#73B1D5']
+    """
+    made = []
+    for index, algorithm in enumerate(algorithms):
+        kin = [other for other, candidate in enumerate(algorithms) if candidate == algorithm]
+        base = COLOURS.get(algorithm, _OTHER)
+        made.append(_shade(base, kin.index(index) / (len(kin) - 1)) if len(kin) > 1 else base)
+    return made
+
+
+def dashes(algorithms: Sequence[str]) -> list[str]:
+    """Return a dash for each line: others for lines of one algorithm."""
+    return [_DASHES[algorithms[:place].count(name) % len(_DASHES)] for place, name in enumerate(algorithms)]
+
+
+def _shade(colour: str, share: float) -> str:
+    """Return a colour between a dark one (share 0) and a light one (1) of its hue."""
+    towards, by = (0, 0.35 - 0.7 * share) if share < 0.5 else (255, 0.9 * (share - 0.5))
+    parts = [int(colour[start : start + 2], 16) for start in (1, 3, 5)]
+    return "#" + "".join(f"{round(part + by * (towards - part)):02X}" for part in parts)
 
 
 def _accuracy_range(lines: Sequence[_Line], target: float | None) -> tuple[float, float]:
@@ -160,7 +222,17 @@ def _accuracy_range(lines: Sequence[_Line], target: float | None) -> tuple[float
     return max(0.0, near), 100.4
 
 
-def _draw(figure: go.Figure, line: _Line, x: str, y: str, column: int, *, scale: float, window: int = 1) -> None:
+def _draw(
+    figure: go.Figure,
+    line: _Line,
+    x: str,
+    y: str,
+    column: int,
+    *,
+    scale: float,
+    window: int = 1,
+    x_scale: float = 1.0,
+) -> None:
     """Draw every history of a label; with a window, its running median strong and itself faint."""
     for history in line.histories:
         raw = scale * history[y]
@@ -170,7 +242,7 @@ def _draw(figure: go.Figure, line: _Line, x: str, y: str, column: int, *, scale:
         for values, width, opacity in looks:
             figure.add_trace(
                 go.Scatter(
-                    x=history[x].tolist(),
+                    x=(x_scale * history[x]).tolist(),
                     y=values.tolist(),
                     mode="lines",
                     name=line.label,
@@ -184,19 +256,23 @@ def _draw(figure: go.Figure, line: _Line, x: str, y: str, column: int, *, scale:
 
 
 def _draw_target(
-    figure: go.Figure, lines: Sequence[_Line], column: int, target: Accuracy, shown: tuple[float, float]
+    figure: go.Figure,
+    lines: Sequence[_Line],
+    column: int,
+    axis: _Axis,
+    target: Accuracy,
+    shown: tuple[float, float],
 ) -> None:
     """Draw the target, a dot where each history reached it, and what each label's median is on the axis."""
     height = 100 * target.target
     figure.add_hline(height, line={"color": _INK, "width": 1.5, "dash": "dot"}, row=1, col=column)
-    unit = ("epochs", "s")[column - 1]
     entries = []
     for line in lines:
         reached = [_reached(history, target) for history in line.histories]
-        times = [(time.epochs, time.seconds)[column - 1] for time in reached if time is not None]
+        times = [axis.scale * getattr(time, axis.field) for time in reached if time is not None]
         if not times:
             end = max(line.histories, key=lambda history: float(history["elapsed_s"].iloc[-1])).iloc[-1]
-            x, y = float((end["epoch"], end["elapsed_s"])[column - 1]), 100 * float(end["test_accuracy"])
+            x, y = axis.scale * float(end[axis.column]), 100 * float(end["test_accuracy"])
             _write(figure, line, f" {line.label}: not reached", x, y, column)
             continue
         _draw_dots(figure, line, times, height, column)
@@ -208,7 +284,7 @@ def _draw_target(
         row = lowest + _ROW * (index + 0.7) * (highest - lowest)
         look = {"color": line.colour, "width": 1.5, "dash": "dot"}
         figure.add_shape(type="line", x0=middle, x1=middle, y0=row, y1=height, line=look, row=1, col=column)
-        _write(figure, line, f" {line.label}: {middle:.3g} {unit}{of}", middle, row, column)
+        _write(figure, line, f" {line.label}: {middle:.3g}{axis.unit}{of}", middle, row, column)
 
 
 def _draw_dots(figure: go.Figure, line: _Line, times: Sequence[float], height: float, column: int) -> None:
@@ -233,10 +309,18 @@ def _reached(history: pd.DataFrame, target: Accuracy) -> TimeToAccuracy | None:
 
 
 def _label_ends(
-    figure: go.Figure, lines: Sequence[_Line], x: str, y: str, column: int, *, scale: float, row: float
+    figure: go.Figure,
+    lines: Sequence[_Line],
+    x: str,
+    y: str,
+    column: int,
+    *,
+    scale: float,
+    row: float,
+    x_scale: float = 1.0,
 ) -> None:
     """Write every label right of the panel's last point, as high as its last value, a row of text apart."""
-    last_x = _last(lines, x)
+    last_x = x_scale * _last(lines, x)
     ends = [(scale * statistics.median(float(h[y].iloc[-1]) for h in line.histories), line) for line in lines]
     free = float("-inf")
     for height, line in sorted(ends, key=lambda entry: entry[0]):

@@ -53,7 +53,8 @@ class Report:
     @property
     def text(self) -> str:
         """The numbers as a line of text."""
-        return ", ".join(f"{name} {value}" for name, value in self.table.itertuples(index=False))
+        rows = self.table.itertuples(index=False)
+        return ", ".join(" ".join(str(value) for value in row if value != "") for row in rows)
 
     def _ipython_display_(self) -> None:
         """Show everything as a cell's last value."""

@@ -49,7 +49,8 @@ class Plot:
     y2_title : what its right axis shows, where lines are on it.
     kind : "series"; "per_learner", a line for each learner, coloured by its number (label: the number);
         or "points", few labelled points, replaced as a whole.
-    x_title : of points; the other kinds share the board's x axis.
+    x_title : of points.
+    x_axis : of the other kinds: one of `X_AXES`, whatever the switch says; empty for the axis that all share.
     target_line : whether `Board.target` draws a line on the left axis.
     y_percent : whether the left axis shows shares (0..1) in per cent.
     from_zero : whether the left axis starts at zero.
@@ -61,6 +62,7 @@ class Plot:
     y2_title: str = ""
     kind: Literal["series", "per_learner", "points"] = "series"
     x_title: str = ""
+    x_axis: str = ""
     target_line: bool = False
     y_percent: bool = False
     from_zero: bool = False
@@ -110,6 +112,8 @@ def spec(tables: Mapping[str, Sequence[str]], plots: Sequence[Plot], x_axis: str
         if titles.count(title) > 1:
             raise ConfigurationError(f"{titles.count(title)} plots are called {title!r}; give each its own title")
     for plot in plots:
+        if plot.x_axis and plot.x_axis not in X_AXES:
+            raise ConfigurationError(f"plot {plot.title!r}: x axis {plot.x_axis!r}; {nearest(plot.x_axis, X_AXES)}")
         for line in plot.lines:
             _check_source(line, tables)
     return {

@@ -54,9 +54,9 @@ class Settings:
 
     def show(self, now: Snapshot) -> None:
         """Show what is in force and what is requested."""
-        after = _after(now)
+        wanted = after(now)
         for control in self._controls:
-            control.show(now.setting, after)
+            control.show(now.setting, wanted)
 
     def refuse(self, names: tuple[str, ...], why: str) -> None:
         """Say beside the controls of these settings why what was asked for wasn't done."""
@@ -67,16 +67,9 @@ class Settings:
     def _make(self) -> list[Control]:
         """Return all controls."""
         recipe = self._recipe
-        learners = _slider(ipywidgets.IntSlider, "n-learners", "learners k", 1, recipe.max_learners, recipe.learners)
-        batch = _slider(ipywidgets.IntSlider, "batch-size", "batch size b", 1, 128, min(128, recipe.batch_size))
         period = _slider(ipywidgets.IntSlider, "sync-period", "sync period τ", 1, 64, 1)
-        low, high = min(_RATES[0], math.log10(recipe.learning_rate)), max(_RATES[1], math.log10(recipe.learning_rate))
-        rate = _slider(ipywidgets.FloatLogSlider, "learning-rate", "learning rate γ", low, high, recipe.learning_rate)
-        rate.step, rate.readout_format = 0.05, ".3g"
         return [
-            Control(learners, ("learners",), lambda s: s.learners, self._adjust("learners"), _aggregate),
-            Control(batch, ("batch_size",), lambda s: s.batch_size, self._adjust("batch_size"), _aggregate),
-            Control(rate, ("learning_rate",), lambda s: s.learning_rate, self._adjust("learning_rate"), _rate),
+            *usual(self._session),
             Control(
                 _choice(
                     "algorithm", "algorithm", [(algorithm_name(kind()), name) for name, kind in ALGORITHMS.items()]
@@ -87,13 +80,13 @@ class Settings:
                 lambda _: "another algorithm restarts averaging",
                 lambda name: algorithm_name(ALGORITHMS[name]()),
             ),
-            Control(period, ("sync_period",), lambda s: _of(s, "sync_period"), self._adjust("sync_period")),
+            Control(period, ("sync_period",), lambda s: _of(s, "sync_period"), _adjust(self._session, "sync_period")),
             *self._of_algorithm(),
             Control(
                 _choice("executor", "executor", _executors(recipe.device)),
                 ("executor",),
                 lambda s: s.executor,
-                self._adjust("executor"),
+                _adjust(self._session, "executor"),
                 lambda _: "how the device runs its learners",
             ),
         ]
@@ -132,13 +125,9 @@ class Settings:
             ),
         ]
 
-    def _adjust(self, name: str) -> Callable[[Any], None]:
-        """Return what asks for another value of a setting."""
-        return lambda value: self._session.adjust(**{name: value})
-
     def _adjust_kind(self, name: str) -> None:
         """Ask for another algorithm, with what was changed of the present one and both have."""
-        present = _after(self._session.snapshot).algorithm
+        present = after(self._session.snapshot).algorithm
         usual, known = type(present)(), {field.name for field in dataclasses.fields(ALGORITHMS[name])}
         changed = {
             field.name
@@ -149,7 +138,7 @@ class Settings:
 
     def _adjust_algorithm(self, **changes: Any) -> None:
         """Ask for the present algorithm with something changed."""
-        present = _after(self._session.snapshot).algorithm
+        present = after(self._session.snapshot).algorithm
         self._session.adjust(algorithm=dataclasses.replace(present, **changes))
 
     def _make_presets(self) -> ipywidgets.Widget:
@@ -172,6 +161,26 @@ class Settings:
         return ipywidgets.HBox([choice, button, why]).add_class("cb-presets")
 
 
+def usual(session: Session) -> list[Control]:
+    """Return the controls that every algorithm has: learners, batch size and learning rate."""
+    recipe = session.recipe
+    learners = _slider(ipywidgets.IntSlider, "n-learners", "learners k", 1, recipe.max_learners, recipe.learners)
+    batch = _slider(ipywidgets.IntSlider, "batch-size", "batch size b", 1, 128, min(128, recipe.batch_size))
+    low, high = min(_RATES[0], math.log10(recipe.learning_rate)), max(_RATES[1], math.log10(recipe.learning_rate))
+    rate = _slider(ipywidgets.FloatLogSlider, "learning-rate", "learning rate γ", low, high, recipe.learning_rate)
+    rate.step, rate.readout_format = 0.05, ".3g"
+    return [
+        Control(learners, ("learners",), lambda s: s.learners, _adjust(session, "learners"), _aggregate),
+        Control(batch, ("batch_size",), lambda s: s.batch_size, _adjust(session, "batch_size"), _aggregate),
+        Control(rate, ("learning_rate",), lambda s: s.learning_rate, _adjust(session, "learning_rate"), _rate),
+    ]
+
+
+def _adjust(session: Session, name: str) -> Callable[[Any], None]:
+    """Return what asks for another value of a setting."""
+    return lambda value: session.adjust(**{name: value})
+
+
 def _slider(kind: Any, name: str, label: str, least: float, most: float, value: float) -> Any:
     """Return a slider that tells each step of a drag while it is dragged."""
     slider = kind(value=value, min=least, max=most, description=label, style=_NARROW, continuous_update=True)
@@ -189,7 +198,7 @@ def _executors(device: str) -> list[tuple[str, str]]:
     return [(name, name) for name in names]
 
 
-def _after(now: Snapshot) -> Setting:
+def after(now: Snapshot) -> Setting:
     """Return the setting that will be in force when all that is requested has been done, as far as it can be."""
     setting = now.setting
     for name, value in now.requested:

@@ -70,16 +70,24 @@ class Driver:
             If somebody trains already, the session has failed or is closed, or the limits are wrong.
         """
         with self.lock:
-            self.require_usable(what)
-            if self._is_active:
-                raise self._refusal(what)
+            self._require_idle(what)
             made = make_limits(self._loop.origin, is_needed=is_needed, **limits)
             if what in ("run", "start"):  # steps may be as short as their owner likes
                 self._loop.tuner.check(made)
-            self._is_active = True
-            self._idle.clear()
-            self._loop.observer.state = "running"
+            self._take()
             return made
+
+    def _require_idle(self, what: str) -> None:
+        """Refuse to train where somebody does already, or nobody can; the lock must be held."""
+        self.require_usable(what)
+        if self._is_active:
+            raise self._refusal(what)
+
+    def _take(self) -> None:
+        """Become the one who trains; the lock must be held."""
+        self._is_active = True
+        self._idle.clear()
+        self._loop.observer.state = "running"
 
     def require_usable(self, what: str) -> None:
         """Refuse what makes no sense once a session has failed or is closed."""
@@ -109,6 +117,30 @@ class Driver:
             raise KeyboardInterrupt
         if error is not None:
             raise error
+
+    def spell(self, limits: Limits) -> BaseException | None:
+        """Train in this thread up to limits that count from the session's start, then pause; nothing is evaluated.
+
+        A pause that is asked for meanwhile ends the spell. Ctrl-C stops as in `run`.
+
+        Returns
+        -------
+        BaseException or None
+            What made the session fail.
+
+        Raises
+        ------
+        ConfigurationError
+            If somebody trains already, or the session has failed or is closed.
+        """
+        with self._stopped_by_interrupt() as interrupts:
+            with self.lock:
+                self._require_idle("train")
+                self._take()
+            error = self._train(limits, at_end="paused")
+        if interrupts:
+            raise KeyboardInterrupt
+        return error
 
     def _train(self, limits: Limits, *, progress: bool = False, at_end: str = "finished") -> BaseException | None:
         """Train in this thread, once begun; return what went wrong, or None."""

@@ -101,7 +101,9 @@ class Loop:
             self._ending = at_end
         with using_threads(self._recipe.threads), one_device(self.trainer.bank.centre.device), torch.enable_grad():
             while self._goes_on(limits, at_end):
-                if self._steps_left == 0:
+                if self._steps_left == 0 and at_end == "paused":
+                    self._ending = at_end  # whoever trains only until a pause must get back what it lent
+                elif self._steps_left == 0:
                     self._rest()
                 else:
                     self._iterate(limits, progress, at_end)

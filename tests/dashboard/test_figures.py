@@ -55,10 +55,10 @@ def test_it_writes_units_on_every_axis() -> None:
 
 
 def test_it_gives_an_algorithm_one_colour_in_every_figure() -> None:
-    """Whatever the label and the order; a second label of an algorithm is dashed."""
+    """Whatever the label and the order; several labels of an algorithm are shades of it, dark to light, and dashed."""
     figure = figures.accuracy({"fast": SSGD, "SMA, k=4": SMA, "SMA, k=8": SMA})
     lines = [trace for trace in figure.data if trace.xaxis == "x"]
-    assert [line.line.color for line in lines] == ["#D55E00", "#0072B2", "#0072B2"]
+    assert [line.line.color for line in lines] == ["#D55E00", "#004A74", "#73B1D5"]
     assert [line.line.dash for line in lines] == ["solid", "solid", "dash"]
     assert figures.throughput({"SMA": SMA}).data[0].line.color == "#0072B2"
 

@@ -9,8 +9,8 @@ class View {
     const { spec } = history;
     this.storage = `crossbow_lab.x_axis.${model.model_id ?? ""}`;
     this.margins = marginsOf(spec.plots);
-    this.zoom = null; // of x, chosen by the person
-    this.shown = null; // the range of x without it
+    this.zoom = null; // of an x axis, chosen by the person
+    this.shown = []; // the range of each x axis without it
     this.allowance = new Allowance(); // to change that
     this.changes = 0; // that all plots draw in full
     this.restyled = 0;
@@ -38,6 +38,7 @@ class View {
     const bar = made("div", "cb-axis", this.element);
     bar.setAttribute("role", "group");
     bar.setAttribute("aria-label", "x axis of all plots");
+    bar.hidden = this.history.spec.plots.every((plot) => plot.x_axis || plot.kind === "points");
     made("span", "", bar).textContent = "by";
     this.buttons = X_AXES.map((name, axis) => {
       const button = made("button", "", bar);
@@ -124,13 +125,18 @@ class View {
     } catch {
       // then the choice lasts until the page is left
     }
-    this.shown = null;
-    this.setZoom(null);
+    this.shown = [];
+    this.setZoom(null, axis);
   }
 
-  setZoom(range) {
-    this.zoom = range;
+  setZoom(range, axis) {
+    this.zoom = range && { range, axis };
     this.changed();
+  }
+
+  /** Return the range of an x axis that the person chose, or null. */
+  zoomOf(axis) {
+    return this.zoom?.axis === axis ? this.zoom.range : null;
   }
 
   /** Something changed that every plot draws in full. */
@@ -139,19 +145,21 @@ class View {
     this.update();
   }
 
-  /** Return the range of x of all plots, the same array until it changes. It grows ahead of the rows, so seldom. */
-  range() {
-    const [first, last] = this.history.extent(this.axis);
-    if (this.zoom || first > last) return this.zoom ?? NO_RANGE;
+  /** Return the range of x of all plots by an axis, the same array until it changes. It grows ahead of the rows. */
+  range(axis) {
+    const [first, last] = this.history.extent(axis);
+    const zoom = this.zoomOf(axis);
+    if (zoom || first > last) return zoom ?? NO_RANGE;
     const { generation } = this.history;
     const from = first > 0 && first < 0.1 * last ? 0 : first;
-    const isTheSame = this.shown?.generation === generation && this.shown.range[0] === from;
-    if (isTheSame && (last <= this.shown.range[1] || !this.allowance.take())) return this.shown.range;
+    const before = this.shown[axis];
+    const isTheSame = before?.generation === generation && before.range[0] === from;
+    if (isTheSame && (last <= before.range[1] || !this.allowance.take())) return before.range;
     const now = performance.now();
-    const rate = isTheSame ? (last - this.shown.last) / (now - this.shown.at) : 0;
+    const rate = isTheSame ? (last - before.last) / (now - before.at) : 0;
     const room = Math.max(0.015 * (last - from), 1.25 * FULL_EVERY_MS * rate) || 1e-3 * Math.abs(last) || 1;
-    this.shown = { generation, range: [from, last + room], last, at: now };
-    return this.shown.range;
+    this.shown[axis] = { generation, range: [from, last + room], last, at: now };
+    return this.shown[axis].range;
   }
 
   update() {

@@ -7,7 +7,7 @@ const MOST_MARKERS = 60; // more of them hide the line
 function endLabels(plot) {
   if (plot.kind !== "series" || plot.lines.some((line) => line.axis === "right")) return [];
   const strong = plot.lines.map((_, index) => index).filter((index) => !plot.lines[index].faint);
-  return strong.length <= 3 ? strong : [];
+  return strong.length <= 6 ? strong : [];
 }
 
 /** Return a line's name where there is little room. */

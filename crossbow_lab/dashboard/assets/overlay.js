@@ -21,7 +21,7 @@ class Overlay {
     this.shown = key;
     for (const side of ["left", "top", "width", "height"]) this.layer.style[side] = `${frame[side]}px`;
     const marks = [...history.marks.values()].filter((mark) => mark.x[0] <= limit);
-    this.drawMarks(marks.sort((a, b) => b.x[0] - a.x[0]), frame, axis);
+    this.drawMarks(marks.sort((a, b) => b.x[axis] - a.x[axis]), frame, axis);
     const px = target === null ? -1 : frame.y(target);
     this.target.classList.toggle("cb-out", !(px >= 0 && px <= frame.height));
     this.target.style.transform = `translateY(${px.toFixed(1)}px)`;

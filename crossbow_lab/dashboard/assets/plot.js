@@ -36,6 +36,11 @@ class SeriesPlot {
     return this.box.clientWidth || 500;
   }
 
+  /** The x axis: the plot's own, or the one chosen for all that have none. */
+  get axis() {
+    return this.plot.x_axis ? X_AXES.indexOf(this.plot.x_axis) : this.view.axis;
+  }
+
   queue() {
     page.queue.add(this);
   }
@@ -49,7 +54,7 @@ class SeriesPlot {
   showAll() {
     this.zoom = null;
     this.changed();
-    this.view.setZoom(null);
+    this.view.setZoom(null, this.axis);
   }
 
   zoomed(event) {
@@ -59,7 +64,7 @@ class SeriesPlot {
       this.zoom = { y: [...yaxis.range], y2: yaxis2 && [...yaxis2.range] };
     }
     if (names.some((name) => /^[xy]axis/.test(name))) this.changed();
-    if (names.some((name) => name.startsWith("xaxis"))) this.view.setZoom([...xaxis.range]);
+    if (names.some((name) => name.startsWith("xaxis"))) this.view.setZoom([...xaxis.range], this.axis);
   }
 
   toggle(index) {
@@ -80,7 +85,7 @@ class SeriesPlot {
     const most = Math.max(120, Math.min(this.width, Math.floor(MOST_POINTS / this.sources.length)));
     return this.sources.map(({ table, column }) => {
       const rows = isWhole || history.until === null ? table.filled : table.until(0, history.until);
-      return table.line(column, view.axis, view.zoom, most, rows);
+      return table.line(column, this.axis, view.zoomOf(this.axis), most, rows);
     });
   }
 
@@ -105,7 +110,7 @@ class SeriesPlot {
 
   mustBeFull(lines) {
     if (this.isAwaited || !this.canBeFast) return true;
-    if (this.view.range() !== this.ranges.x) {
+    if (this.view.range(this.axis) !== this.ranges.x) {
       this.allowance.spend(); // all plots have one range, so this one doesn't wait
       return true;
     }
@@ -150,7 +155,7 @@ class SeriesPlot {
     const { gd, history, plot, view } = this;
     this.ranges = this.rangesOf(history.until === null ? lines : this.lines(true));
     const traces = lines.map((points, index) => traceOf(plot, index, view.theme, points, this.hidden.has(index)));
-    const figure = { ...this.ranges, xTitle: X_TITLES[X_AXES[view.axis]], isEmpty: lastOf(lines) === -Infinity };
+    const figure = { ...this.ranges, xTitle: X_TITLES[X_AXES[this.axis]], isEmpty: lastOf(lines) === -Infinity };
     draw(gd, traces, layoutOf(plot, view, this.width, figure));
     this.paths = plot.lines.map((_, index) => {
       const uid = gd._fullData?.[index]?.uid;
@@ -172,7 +177,7 @@ class SeriesPlot {
     }
     const right = boundsOf(lines, (index) => this.isOn("right", index));
     const y = withRoom(left, { fromZero: plot.from_zero, isPercent: plot.y_percent });
-    return { y, y2: withRoom(right, {}), ...this.zoom, x: this.view.range() };
+    return { y, y2: withRoom(right, {}), ...this.zoom, x: this.view.range(this.axis) };
   }
 
   /** Rewrite the paths. They and the axes' l2p are plotly's own: any surprise, and plotly draws from then on. */
@@ -199,7 +204,7 @@ class SeriesPlot {
     const places = { left: size.l, top: size.t, width: size.w, height: size.h };
     const frame = { ...places, x: (x) => xaxis.l2p(x), y: (y) => yaxis.l2p(y), key };
     const target = plot.target_line ? history.target : null;
-    overlay.draw(frame, history, this.view.axis, target);
+    overlay.draw(frame, history, this.axis, target);
     overlay.drawEnds(this.ends(lines, frame, target), frame);
     overlay.empty.textContent = lastOf(lines) === -Infinity ? "nothing yet" : "";
   }
@@ -240,11 +245,11 @@ class SeriesPlot {
       return [`${fullName(plot, plot.lines[index])} ${brief(y[at], isPercent)} at ${brief(x[at])}`];
     });
     const latest = parts.length ? `Latest: ${parts.join("; ")}` : "Nothing yet";
-    return `${plot.title}, ${plot.y_title}, by ${X_TITLES[X_AXES[this.view.axis]]}. ${latest}.`;
+    return `${plot.title}, ${plot.y_title}, by ${X_TITLES[X_AXES[this.axis]]}. ${latest}.`;
   }
 
   export() {
-    const marks = [...this.history.marks.values()].map((mark) => ({ x: mark.x[this.view.axis], text: mark.text }));
+    const marks = [...this.history.marks.values()].map((mark) => ({ x: mark.x[this.axis], text: mark.text }));
     return exportPicture(this.Plotly, this.gd, this.plot, marks);
   }
 
