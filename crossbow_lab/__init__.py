@@ -36,6 +36,7 @@ _HOMES = {
     "Recipe": "session",
     "Run": "runs",
     "Session": "session",
+    "Landscape": "landscape",
     "compare": "runs",
     "load_run": "runs",
     "memory_plan": "memory",
@@ -68,6 +69,7 @@ __all__ = [
     "Hogwild",
     "InverseDecay",
     "KungFuSMA",
+    "Landscape",
     "LocalSGD",
     "MultiStepDecay",
     "OneCycle",
@@ -118,6 +120,7 @@ if TYPE_CHECKING:
         PolyakRuppert,
     )
     from crossbow_lab.dashboard import replay
+    from crossbow_lab.landscape import Landscape
     from crossbow_lab.memory import memory_plan
     from crossbow_lab.runs import Run, compare, load_run, record, run_notebook, sweep
     from crossbow_lab.scheduling import schedule_tasks
