@@ -7,6 +7,7 @@ from typing import Any
 from rich.table import Table
 
 from crossbow_lab.bench.browser.dashboard import QUICK_SIZES, Sizes, dashboard_tables, measure_dashboard
+from crossbow_lab.bench.landscape import landscape_tables, measure_landscape
 from crossbow_lab.bench.machine import describe_machine
 from crossbow_lab.bench.measure import QUICK, Plan
 from crossbow_lab.bench.memory import Point, measure_memory, memory_tables
@@ -84,11 +85,19 @@ def _runs(is_quick: bool, say: Say) -> dict[str, Any]:
     return measure_runs(QUICK_RUNS if is_quick else Size(), say)
 
 
+def _landscape(is_quick: bool, say: Say) -> dict[str, Any]:
+    """Measure the loss-landscape lab, with few learners when quick."""
+    if is_quick:
+        return measure_landscape(QUICK, say, n_learners=100)
+    return measure_landscape(Plan(burst_iterations=1000), say)
+
+
 _MEASURES: dict[str, Callable[[bool, Say], dict[str, Any]]] = {
     "throughput": _throughput,
     "memory": _memory,
     "overhead": _overhead,
     "runs": _runs,
+    "landscape": _landscape,
     "dashboard": _dashboard,
 }
 _TABLES: dict[str, Callable[[dict[str, Any]], list[Table]]] = {
@@ -96,5 +105,6 @@ _TABLES: dict[str, Callable[[dict[str, Any]], list[Table]]] = {
     "memory": memory_tables,
     "overhead": overhead_tables,
     "runs": runs_tables,
+    "landscape": landscape_tables,
     "dashboard": dashboard_tables,
 }
