@@ -41,6 +41,7 @@ _HOMES = {
     "load_run": "runs",
     "memory_plan": "memory",
     "record": "runs",
+    "quiz": "dashboard",
     "replay": "dashboard",
     "run_notebook": "runs",
     "schedule_tasks": "scheduling",
@@ -90,6 +91,7 @@ __all__ = [
     "load_run",
     "memory",
     "memory_plan",
+    "quiz",
     "record",
     "replay",
     "run_notebook",
@@ -119,7 +121,7 @@ if TYPE_CHECKING:
         PairAveraging,
         PolyakRuppert,
     )
-    from crossbow_lab.dashboard import replay
+    from crossbow_lab.dashboard import quiz, replay
     from crossbow_lab.landscape import Landscape
     from crossbow_lab.memory import memory_plan
     from crossbow_lab.runs import Run, compare, load_run, record, run_notebook, sweep

@@ -7,6 +7,8 @@ from crossbow_lab.dashboard.dashboard import run_live as run_live
 from crossbow_lab.dashboard.gantts import gantt as gantt
 from crossbow_lab.dashboard.heat_maps import heat_map as heat_map
 from crossbow_lab.dashboard.noise_figures import gradient_noise as gradient_noise
+from crossbow_lab.dashboard.quizzes import Quiz as Quiz
+from crossbow_lab.dashboard.quizzes import quiz as quiz
 from crossbow_lab.dashboard.replays import Replay as Replay
 from crossbow_lab.dashboard.replays import ReplayDashboard as ReplayDashboard
 from crossbow_lab.dashboard.replays import replay as replay
