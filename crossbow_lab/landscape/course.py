@@ -43,6 +43,7 @@ class Change:
     detail : in words.
     settings : in force from then on; None leaves them.
     n_learners : from then on; None leaves it.
+    keeps_momentum : whether a restart only sets the learners to z.
     """
 
     iteration: int
@@ -52,6 +53,7 @@ class Change:
     detail: str
     settings: Settings | None = None
     n_learners: int | None = None
+    keeps_momentum: bool = False
 
 
 class Course:
@@ -176,8 +178,11 @@ def _changed_by(state: State, changes: list[Change]) -> State:
             continue
         z, w, v = state.centre, state.learners, state.velocities
         if change.kind == "restart":
-            w, v = np.tile(z, (len(w), 1)), np.zeros_like(v)
-            state = replace(state, learners=w, velocities=v, centre_velocity=np.zeros(2))
+            w = np.tile(z, (len(w), 1))
+            state = replace(state, learners=w)
+            if not change.keeps_momentum:
+                v = np.zeros_like(v)
+                state = replace(state, velocities=v, centre_velocity=np.zeros(2))
         if change.n_learners is not None:
             more = max(0, change.n_learners - len(w))
             w = np.concatenate([w[: change.n_learners], np.tile(z, (more, 1))])

@@ -67,7 +67,7 @@ def _draw_surface(made: go.Figure, landscape: "Landscape") -> None:
         _dot(made, x, y, "#FFFFFF", size=9, edge=GREY)
     x, y = landscape.start
     _dot(made, x, y, "#FFFFFF", size=11, edge=INK)
-    _write(made, "start ", x, y, INK, column=1, anchor="right")
+    _write(made, "start     ", x, y, INK, column=1, anchor="right")
 
 
 def _draw_learners(made: go.Figure, landscape: "Landscape", colour: str) -> None:

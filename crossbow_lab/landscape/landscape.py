@@ -333,9 +333,12 @@ class Landscape:
             settings = adjusted(settings, {"learning_rate": settings.learning_rate * factor})
             told = f"γ × {factor:g} = {settings.learning_rate:.3g}"
             self._course.change(Change(t, t, "adjustment", ("drop",), told, settings))
-            if getattr(settings.algorithm, "restart", "never") == "on_lr_change":
+            restart = getattr(settings.algorithm, "restart", "never")
+            if restart != "never":
                 next_one = (t // settings.sync_period + 1) * settings.sync_period
-                self._course.change(Change(next_one, t, "restart", ("drop",), "restart: γ dropped"))
+                keeps = restart == "copy_on_lr_change"
+                told = "learners are z: γ dropped" if keeps else "restart: γ dropped"
+                self._course.change(Change(next_one, t, "restart", ("drop",), told, keeps_momentum=keeps))
         return self
 
     def next_iteration(self) -> Iteration:
@@ -355,6 +358,12 @@ class Landscape:
         from crossbow_lab.landscape.figures import figure  # plotly is imported where there is something to draw
 
         return figure(self)
+
+    def iteration_figure(self) -> "go.Figure":
+        """Return a static figure of the next iteration: what moves each learner, and z."""
+        from crossbow_lab.landscape.iteration_figures import iteration_figure
+
+        return iteration_figure(self)
 
     def dashboard(self, ui: str = "auto") -> "LandscapeDashboard":
         """Show the lab under this cell: live, or where nobody looks a static report of what there is.

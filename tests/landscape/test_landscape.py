@@ -131,6 +131,12 @@ def test_a_learning_rate_step_restarts_sma_after_the_next_synchronisation():
     assert not state.centre_velocity.any()
     assert not state.velocities.any()
 
+    kept = Landscape("himmelblau", cb.SMA(restart="copy_on_lr_change")).run(12).drop_learning_rate().run(1).state
+    assert (kept.learners == kept.centre).all()
+    assert kept.centre_velocity.all()
+
+    lab = Landscape("himmelblau", cb.SMA(restart="never")).run(12).drop_learning_rate().run(5)
+    assert lab.events.kind.tolist() == ["adjustment"]
     lab = Landscape("himmelblau", cb.EASGD()).run(12).drop_learning_rate().run(5)
     assert lab.events.kind.tolist() == ["adjustment"]
     assert Landscape().run(3).adjust(learning_rate=0.001).run(3).events.kind.tolist() == ["adjustment"]
