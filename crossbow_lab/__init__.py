@@ -37,6 +37,7 @@ _HOMES = {
     "Recipe": "session",
     "Run": "runs",
     "Session": "session",
+    "Landscape": "landscape",
     "compare": "runs",
     "load_run": "runs",
     "memory_plan": "memory",
@@ -70,6 +71,7 @@ __all__ = [
     "Hogwild",
     "InverseDecay",
     "KungFuSMA",
+    "Landscape",
     "LocalSGD",
     "MultiStepDecay",
     "OneCycle",
@@ -123,6 +125,7 @@ if TYPE_CHECKING:
         PolyakRuppert,
     )
     from crossbow_lab.dashboard import quiz, replay
+    from crossbow_lab.landscape import Landscape
     from crossbow_lab.memory import memory_plan
     from crossbow_lab.racing import Race
     from crossbow_lab.runs import Run, compare, load_run, record, run_notebook, sweep

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from crossbow_lab.errors import ConfigurationError, nearest
 
-BENCH_NAMES = ("throughput", "memory", "overhead", "runs", "devices")
+BENCH_NAMES = ("throughput", "memory", "overhead", "runs", "devices", "landscape")
 BROWSER_NAMES = ("dashboard",)
 """Parts that need a real browser, and are measured only where they are named."""
 CUDA_NAMES = ("kernels", "lenet", "resnet-32", "compiled", "averaging", "adjust", "host")

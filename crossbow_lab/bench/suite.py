@@ -9,6 +9,7 @@ from rich.table import Table
 from crossbow_lab.bench.browser.dashboard import QUICK_SIZES, Sizes, dashboard_tables, measure_dashboard
 from crossbow_lab.bench.devices import QUICK as QUICK_EXTENT
 from crossbow_lab.bench.devices import Extent, devices_tables, measure_devices
+from crossbow_lab.bench.landscape import landscape_tables, measure_landscape
 from crossbow_lab.bench.machine import describe_machine
 from crossbow_lab.bench.measure import QUICK, Plan
 from crossbow_lab.bench.memory import Point, measure_memory, memory_tables
@@ -91,12 +92,20 @@ def _devices(is_quick: bool, say: Say) -> dict[str, Any]:
     return measure_devices(QUICK_EXTENT if is_quick else Extent(), say)
 
 
+def _landscape(is_quick: bool, say: Say) -> dict[str, Any]:
+    """Measure the loss-landscape lab, with few learners when quick."""
+    if is_quick:
+        return measure_landscape(QUICK, say, n_learners=100)
+    return measure_landscape(Plan(burst_iterations=1000), say)
+
+
 _MEASURES: dict[str, Callable[[bool, Say], dict[str, Any]]] = {
     "throughput": _throughput,
     "memory": _memory,
     "overhead": _overhead,
     "runs": _runs,
     "devices": _devices,
+    "landscape": _landscape,
     "dashboard": _dashboard,
 }
 _TABLES: dict[str, Callable[[dict[str, Any]], list[Table]]] = {
@@ -105,5 +114,6 @@ _TABLES: dict[str, Callable[[dict[str, Any]], list[Table]]] = {
     "overhead": overhead_tables,
     "runs": runs_tables,
     "devices": devices_tables,
+    "landscape": landscape_tables,
     "dashboard": dashboard_tables,
 }

@@ -5,8 +5,6 @@ kernel. From then on one message per update brings what is new in all plots (`cr
 JavaScript under ``assets`` keeps the history per widget and draws it in each view of it.
 """
 
-import base64
-import gzip
 import json
 import threading
 from collections.abc import Mapping, Sequence
@@ -25,6 +23,7 @@ from crossbow_lab.dashboard.plots import Line as Line
 from crossbow_lab.dashboard.plots import MarkKind, check_point, checked_mark, spec
 from crossbow_lab.dashboard.plots import Plot as Plot
 from crossbow_lab.dashboard.plots import Point as Point
+from crossbow_lab.dashboard.scripts import packed
 from crossbow_lab.dashboard.wire import Wire, now
 from crossbow_lab.errors import ConfigurationError, nearest
 
@@ -33,16 +32,8 @@ _SCRIPTS = ("page", "table", "history", "look", "figure", "overlay", "plot", "po
 
 
 def script() -> str:
-    """Return the board's JavaScript, which unpacks itself: notebooks are saved with it, three times smaller so."""
-    source = "\n".join((_ASSETS / f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS)
-    packed = base64.b64encode(gzip.compress(source.encode(), 9, mtime=0)).decode()
-    return f"""const packed = Uint8Array.from(atob("{packed}"), (c) => c.charCodeAt(0));
-const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
-const url = URL.createObjectURL(new Blob([await new Response(stream).blob()], {{ type: "text/javascript" }}));
-const board = await import(url);
-URL.revokeObjectURL(url);
-export default board.default;
-"""
+    """Return the board's JavaScript."""
+    return packed([_ASSETS / f"{name}.js" for name in _SCRIPTS])
 
 
 class Board(anywidget.AnyWidget):

@@ -6,19 +6,20 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import ipywidgets
 
 from crossbow_lab.dashboard.actions import reason
-from crossbow_lab.session.setting import Setting
+
+S = TypeVar("S")
 
 _ECHO_S, _MOST_ECHOES = 3.0, 64  # a page may be slow to send back what it was sent
 _HANDS_OFF_S = 0.3  # after a change by hand a control isn't moved for so long, or it would jump under the hand
 
 
-class Control:
-    """Joins a widget and a part of the setting.
+class Control(Generic[S]):
+    """Joins a widget and a part of the setting: a session's, or whatever else ``read`` takes.
 
     Its observer runs on any thread, also while a cell does; it only asks for the change. What the widget and the
     note beside it show is set by `show` alone, which the dashboard's one pump calls.
@@ -37,9 +38,9 @@ class Control:
         self,
         widget: Any,
         names: tuple[str, ...],
-        read: Callable[[Setting], Any],
+        read: Callable[[S], Any],
         ask: Callable[[Any], None],
-        hint: Callable[[Setting], str] = lambda _: "",
+        hint: Callable[[S], str] = lambda _: "",
         say: Callable[[Any], str] = lambda value: f"{value:.4g}" if isinstance(value, float) else str(value),
     ) -> None:
         self.widget, self.names = widget, names
@@ -81,7 +82,7 @@ class Control:
         """Say why what was asked for wasn't done."""
         self._refusal = why
 
-    def show(self, setting: Setting, after: Setting) -> None:
+    def show(self, setting: S, after: S) -> None:
         """Show what is in force; what was asked for, too, where that isn't the same.
 
         Parameters

@@ -4,12 +4,13 @@ ipywidgets gives a slider's handle no name; the script of this one widget gives 
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import anywidget
 
-_SCRIPT = Path(__file__).parent / "assets" / "recipe.js"
+from crossbow_lab.dashboard.scripts import ASSETS, packed
+
+_SCRIPTS = [ASSETS / f"{name}.js" for name in ("names", "recipe")]
 
 
 class RecipeButton(anywidget.AnyWidget):
@@ -20,7 +21,7 @@ class RecipeButton(anywidget.AnyWidget):
     recipe : returns the text.
     """
 
-    _esm = _SCRIPT.read_text(encoding="utf-8")
+    _esm = packed(_SCRIPTS)
 
     def __init__(self, recipe: Callable[[], str]) -> None:
         super().__init__()

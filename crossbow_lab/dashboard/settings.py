@@ -64,7 +64,7 @@ class Settings:
             if set(control.names) & set(names):
                 control.refuse(why)
 
-    def _make(self) -> list[Control]:
+    def _make(self) -> list[Control[Setting]]:
         """Return all controls."""
         recipe = self._recipe
         period = _slider(ipywidgets.IntSlider, "sync-period", "sync period τ", 1, 64, 1)
@@ -91,7 +91,7 @@ class Settings:
             ),
         ]
 
-    def _of_algorithm(self) -> list[Control]:
+    def _of_algorithm(self) -> list[Control[Setting]]:
         """Return the controls of what belongs to the algorithm."""
         alpha = _slider(ipywidgets.FloatSlider, "alpha", "correction α", 0.005, _MOST_ALPHA, 0.25)
         automatic = ipywidgets.Checkbox(True, description="α = 1/k (auto)", indent=True, style=_NARROW)

@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import plotly.graph_objects as go
 
 from crossbow_lab.errors import ConfigurationError
@@ -65,7 +66,7 @@ def static(figure: go.Figure, *, dots_per_px: float = _DOTS_PER_PX) -> Still:
     Parameters
     ----------
     figure : plotly.graph_objects.Figure
-        Lines and markers, heat maps, straight lines, and texts at data coordinates: what
+        Lines and markers, heat maps, contours, straight lines, and texts at data coordinates: what
         `crossbow_lab.dashboard.figures` and its neighbours draw.
     dots_per_px : float
         Sharpness of the picture; its size in bytes grows with it.
@@ -81,10 +82,11 @@ def static(figure: go.Figure, *, dots_per_px: float = _DOTS_PER_PX) -> Still:
         If the figure holds something that the picture would lack.
     """
     for trace in figure.data:
-        if trace.type != "heatmap" and (trace.type != "scatter" or trace.mode not in {"lines", "markers"}):
+        is_line = trace.type == "scatter" and trace.mode in {"lines", "markers"}
+        if not is_line and trace.type not in {"heatmap", "contour"}:
             raise ConfigurationError(
-                f"a still picture holds heat maps, and scatter traces of lines or markers; got {trace.type!r} "
-                f"with mode {getattr(trace, 'mode', None)!r}"
+                "a still picture holds heat maps, contours, and scatter traces of lines or markers; got "
+                f"{trace.type!r} with mode {getattr(trace, 'mode', None)!r}"
             )
     # Here, because it takes a second, for which a live dashboard would have to wait.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -158,7 +160,10 @@ def _dress(axes: "Axes", figure: go.Figure, name: str) -> None:
 
 
 def _draw_trace(axes: "Axes", trace: Any) -> None:
-    """Draw one trace: a heat map, lines or markers."""
+    """Draw one trace: a heat map, contours, lines or markers."""
+    if trace.type == "contour":
+        _draw_contours(axes, trace)
+        return
     if trace.type == "heatmap":
         axes.grid(visible=False)
         axes.pcolormesh(trace.x, trace.y, trace.z, cmap="cividis", shading="nearest", zorder=0)
@@ -186,6 +191,18 @@ def _draw_trace(axes: "Axes", trace: Any) -> None:
         markeredgewidth=edge.width * _POINTS_PER_PX,
         zorder=4,
     )
+
+
+def _draw_contours(axes: "Axes", trace: Any) -> None:
+    """Draw filled contours with lines between them."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    heights = np.array(trace.z, dtype=np.float64)
+    axes.grid(visible=False)
+    shades = LinearSegmentedColormap.from_list("shades", trace.colorscale)
+    axes.contourf(trace.x, trace.y, heights, trace.ncontours, cmap=shades, zorder=0)
+    width = trace.line.width * _POINTS_PER_PX
+    axes.contour(trace.x, trace.y, heights, trace.ncontours, colors=trace.line.color, linewidths=width, zorder=0.5)
 
 
 def _draw_shape(axes: "Axes", shape: Any) -> None:

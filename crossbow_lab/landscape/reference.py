@@ -24,6 +24,7 @@ import math
 import numbers
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -34,6 +35,9 @@ from crossbow_lab.averaging import EASGD, SMA, SSGD, resolve_alpha
 from crossbow_lab.errors import ConfigurationError
 from crossbow_lab.landscape.surfaces import Array, Point, Surface
 from crossbow_lab.random import random_bits, stream_key
+
+_Moving: TypeAlias = tuple[Array, Array, Array, Array]
+_Parts: TypeAlias = tuple[Array, Array, Array, Array]
 
 # Noise is made for many iterations at once: enough numbers for torch's threads, few enough for a second-level cache.
 _NOISE_BLOCK = 1 << 16
@@ -130,6 +134,37 @@ class State:
 
 
 @dataclass(frozen=True, eq=False)
+class Iteration:
+    """One iteration, taken apart: what moves each learner, and what moves z.
+
+    Parameters
+    ----------
+    before, after : State
+    gradients : float64 array, shape (k, 2)
+        g_j, with their noise.
+    steps : float64 array, shape (k, 2)
+        What each learner's own SGD adds: −γ g_j, or the velocity v_j.
+    corrections : float64 array, shape (k, 2)
+        c_j, which is taken from the learner and given to z; 0 where the iteration doesn't synchronise, and in S-SGD.
+    centre_step : float64 array, shape (2,)
+        Σ_j c_j; in S-SGD −γ times the mean gradient.
+    centre_momentum : float64 array, shape (2,)
+        μ (z − z_prev). z moves by this and ``centre_step``.
+    synchronises : bool
+        Whether learners are corrected in it.
+    """
+
+    before: State
+    after: State
+    gradients: Array
+    steps: Array
+    corrections: Array
+    centre_step: Array
+    centre_momentum: Array
+    synchronises: bool
+
+
+@dataclass(frozen=True, eq=False)
 class Trail:
     """Where learners have been: one row for each record.
 
@@ -142,7 +177,7 @@ class Trail:
     centre_losses, mean_losses : float64 array, shape (records,)
         Loss at z, and the mean of the learners' losses.
     positions : float64 array, shape (records, k, 2), or None
-        Learners' weights.
+        Learners' weights; of fewer learners where fewer were asked for.
     """
 
     iterations: NDArray[np.int64]
@@ -181,7 +216,7 @@ def simulate(
     iterations: int,
     *,
     record_every: int = 1,
-    record_positions: bool = False,
+    record_positions: bool | int = False,
 ) -> tuple[State, Trail]:
     """Return the state some iterations later, and the trail to it.
 
@@ -196,8 +231,8 @@ def simulate(
         At least 1.
     record_every : int
         Records follow every iteration whose number, counted from 1, is a multiple of this.
-    record_positions : bool
-        Whether records hold every learner's weights.
+    record_positions : bool or int
+        Whether records hold every learner's weights; or of how many learners, the first.
 
     Returns
     -------
@@ -224,37 +259,54 @@ def simulate(
     """
     _check_count("iterations", iterations)
     _check_count("record_every", record_every)
-    gamma, alpha, mu, mu_l, sigma = settings.scalars(len(state.learners))
+    end = state.iteration + iterations
+    k = len(state.learners)
+    n_recorded = k if record_positions is True else min(k, record_positions)
+    noise = _noise(settings, state.iteration, end, k)
     w, v = state.learners.T.copy(), state.velocities.T.copy()
     z, e = state.centre[:, None], state.centre_velocity[:, None]
-    end = state.iteration + iterations
-    noise = _noise(settings.key, sigma, state.iteration, end, w.shape[1])
     rows, positions = [], []
     with np.errstate(over="ignore", invalid="ignore"):
         for t in range(state.iteration, end):
-            if isinstance(settings.algorithm, SSGD):
-                g = np.stack(surface.gradient(*z)) + next(noise)  # every learner at z
-                e = mu * e - gamma * g.mean(axis=1, keepdims=True)
-                z = z + e
-                w = np.broadcast_to(z, w.shape)
-            else:
-                g = np.stack(surface.gradient(*w)) + next(noise)
-                c = alpha * (w - z)  # w before the gradient step, z before the update
-                v = mu_l * v - gamma * g
-                w = w + v
-                if (t + 1) % settings.sync_period == 0:
-                    w = w - c
-                    e = mu * e + c.sum(axis=1, keepdims=True)  # EA-SGD: mu = 0
-                    z = z + e
+            (w, v, z, e), _ = _iterate(surface, settings, t, (w, v, z, e), next(noise))
             if (t + 1) % record_every == 0:
                 rows.append((*z[:, 0], *w.mean(axis=1), surface.loss(*z)[0], surface.loss(*w).mean()))
-                if record_positions:
-                    positions.append(w.T)
+                if n_recorded:
+                    positions.append(w[:, :n_recorded].T.copy())
     first = state.iteration // record_every + 1
     trail = _trail(np.array(rows).reshape(-1, 6), first * record_every, record_every)
-    if record_positions:
-        trail = replace(trail, positions=np.array(positions).reshape(-1, *state.learners.shape))
+    if n_recorded:
+        trail = replace(trail, positions=np.array(positions).reshape(-1, n_recorded, 2))
     return State(w.T.copy(), v.T.copy(), z[:, 0], e[:, 0], end), trail
+
+
+def iteration_of(surface: Surface, state: State, settings: Settings) -> Iteration:
+    """Return the next iteration from a state, taken apart: what `simulate` does with it, to the bit.
+
+    Examples
+    --------
+    >>> from crossbow_lab.averaging import SMA
+    >>> from crossbow_lab.landscape import surface
+    >>> one = iteration_of(surface("saddle"), begin((1.0, 0.0), n_learners=2), Settings(SMA(), learning_rate=0.1))
+    >>> one.steps[0].tolist(), one.corrections[0].tolist(), one.after.learners[0].tolist()
+    ([-0.1, 0.0], [0.0, 0.0], [0.9, 0.0])
+    """
+    k, t = len(state.learners), state.iteration
+    moving = (state.learners.T, state.velocities.T, state.centre[:, None], state.centre_velocity[:, None])
+    noise = next(_noise(settings, t, t + 1, k))
+    with np.errstate(over="ignore", invalid="ignore"):
+        (w, v, z, e), (g, step, c, s) = _iterate(surface, settings, t, moving, noise)
+        synchronises = (t + 1) % settings.sync_period == 0
+        return Iteration(
+            before=state,
+            after=State(w.T.copy(), v.T.copy(), z[:, 0], e[:, 0], t + 1),
+            gradients=np.broadcast_to(g, w.shape).T.copy(),
+            steps=np.broadcast_to(step, w.shape).T.copy(),
+            corrections=c.T.copy(),
+            centre_step=s[:, 0],
+            centre_momentum=(settings.scalars(k)[2] if synchronises else 0.0) * state.centre_velocity,
+            synchronises=synchronises,
+        )
 
 
 def _check_count(name: str, value: object) -> None:
@@ -263,8 +315,34 @@ def _check_count(name: str, value: object) -> None:
         raise ConfigurationError(f"{name} is {value!r}; it must be a whole number, at least 1")
 
 
-def _noise(key: int, sigma: float, start: int, end: int, k: int) -> Iterator[Array | float]:
+def _iterate(
+    surface: Surface, settings: Settings, t: int, before: _Moving, noise: Array | float
+) -> tuple[_Moving, _Parts]:
+    """Return (w, v, z, e) after iteration t, given what they are before it; and what moved them: (g, step, c, s)."""
+    w, v, z, e = before
+    gamma, alpha, mu, mu_l, _ = settings.scalars(w.shape[1])
+    if isinstance(settings.algorithm, SSGD):
+        g = np.stack(surface.gradient(*z)) + noise  # every learner at z
+        s = -gamma * g.mean(axis=1, keepdims=True)
+        e = mu * e + s
+        z = z + e
+        return (np.broadcast_to(z, w.shape), v, z, e), (g, -gamma * g, np.zeros_like(w), s)
+    g = np.stack(surface.gradient(*w)) + noise
+    c = alpha * (w - z)  # w before the gradient step, z before the update
+    v = mu_l * v - gamma * g
+    w = w + v
+    if (t + 1) % settings.sync_period != 0:
+        return (w, v, z, e), (g, v, np.zeros_like(w), np.zeros_like(z))
+    w = w - c
+    s = c.sum(axis=1, keepdims=True)
+    e = mu * e + s  # EA-SGD: mu = 0
+    z = z + e
+    return (w, v, z, e), (g, v, c, s)
+
+
+def _noise(settings: Settings, start: int, end: int, k: int) -> Iterator[Array | float]:
     """Give the noise of all learners' gradients, (2, k), iteration after iteration; 0 where there is none."""
+    key, sigma = settings.key, settings.scalars(k)[-1]
     if sigma == 0.0:
         yield from (0.0 for _ in range(start, end))
         return

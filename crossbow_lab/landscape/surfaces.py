@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from crossbow_lab.errors import ConfigurationError, nearest
@@ -40,6 +41,8 @@ class Surface:
         A good place for w_0.
     learning_rate : float
         A learning rate γ with which plain gradient descent from there is stable and gets somewhere.
+    noise : float
+        Standard deviation of one sample's gradient that is worth looking at.
 
     Examples
     --------
@@ -56,6 +59,7 @@ class Surface:
     view: tuple[Point, Point]
     start: Point
     learning_rate: float
+    noise: float = 0.0
 
 
 def surface(name: str) -> Surface:
@@ -82,12 +86,18 @@ def surface(name: str) -> Surface:
 
 def _sine(x: Array) -> Array:
     """Return sin(2πx), after taking whole turns off exactly, as the kernel does."""
-    return np.sin(_TWO_PI * (x - np.rint(x)))
+    return _by_torch(torch.sin_, _TWO_PI * (x - np.rint(x)))
 
 
 def _cosine(x: Array) -> Array:
     """Return cos(2πx), after taking whole turns off exactly."""
-    return np.cos(_TWO_PI * (x - np.rint(x)))
+    return _by_torch(torch.cos_, _TWO_PI * (x - np.rint(x)))
+
+
+def _by_torch(function: Callable[[torch.Tensor], torch.Tensor], values: Array) -> Array:
+    """Apply a function of torch's in place, several times as fast as NumPy's and on all its threads."""
+    numbers: Array = function(torch.from_numpy(np.asarray(values))).numpy()
+    return numbers
 
 
 def _rastrigin(x: Array, y: Array) -> Array:
@@ -153,6 +163,7 @@ SURFACES: dict[str, Surface] = {
             view=((-5.12, 5.12), (-5.12, 5.12)),
             start=(3.4, -2.6),
             learning_rate=0.002,
+            noise=80.0,
         ),
         Surface(
             "rosenbrock",
@@ -162,6 +173,7 @@ SURFACES: dict[str, Surface] = {
             view=((-2.0, 2.0), (-1.0, 3.0)),
             start=(-1.2, 1.0),
             learning_rate=0.0005,
+            noise=20.0,
         ),
         Surface(
             "himmelblau",
@@ -176,6 +188,7 @@ SURFACES: dict[str, Surface] = {
             view=((-5.0, 5.0), (-5.0, 5.0)),
             start=(-0.5, -1.0),
             learning_rate=0.005,
+            noise=20.0,
         ),
         Surface(
             "saddle",
@@ -185,6 +198,7 @@ SURFACES: dict[str, Surface] = {
             view=((-1.5, 1.5), (-1.75, 1.75)),
             start=(1.25, 0.0),
             learning_rate=0.05,
+            noise=1.0,
         ),
         Surface(
             "noisy-quadratic",
@@ -194,6 +208,7 @@ SURFACES: dict[str, Surface] = {
             view=((-4.0, 4.0), (-2.0, 2.0)),
             start=(-3.0, 1.5),
             learning_rate=0.05,
+            noise=4.0,
         ),
     )
 }

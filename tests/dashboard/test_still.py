@@ -59,7 +59,7 @@ def test_it_draws_the_same_picture_twice() -> None:
 @pytest.mark.parametrize(
     ("figure", "message"),
     [
-        (go.Figure(go.Bar(y=[1])), "holds heat maps, and scatter traces of lines or markers; got 'bar'"),
+        (go.Figure(go.Bar(y=[1])), "holds heat maps, contours, and scatter traces of lines or markers; got 'bar'"),
         (go.Figure(go.Scatter(x=[1], y=[1], mode="lines+markers")), r"got 'scatter' with mode 'lines\+markers'"),
     ],
 )
@@ -67,3 +67,19 @@ def test_it_refuses_a_figure_that_the_picture_would_lack(figure: go.Figure, mess
     """Rather than to leave something out."""
     with pytest.raises(ConfigurationError, match=message):
         static(figure)
+
+
+def test_it_draws_contours_in_their_shades() -> None:
+    """Low is pale and high is dark, with lines between; gaps are left white."""
+    heights = [[float(x) if x < 15 else None for x in range(20)] for _ in range(20)]
+    line = {"color": "#D55E00", "width": 2}
+    shades = [[0.0, "#FFFFFF"], [1.0, "#303030"]]
+    contour = go.Contour(x=list(range(20)), y=list(range(20)), z=heights, colorscale=shades, ncontours=5, line=line)
+    figure = figures.styled(go.Figure(contour)).update_layout(xaxis_title="x", yaxis_title="y")
+    picture = matplotlib.image.imread(io.BytesIO(static(figure).png))[..., :3]
+    row = picture[picture.shape[0] // 2]
+    orange = np.abs(row - np.array([0xD5, 0x5E, 0x00]) / 255).max(axis=1) < 0.05
+    assert orange.any()
+    grey = row[(row.max(axis=1) - row.min(axis=1) < 0.05) & (row[:, 0] > 0.1)][:, 0]
+    assert grey.min() < 0.4
+    assert (grey == 1.0).any()
