@@ -5,7 +5,7 @@ Every model is a plain ``nn.Module`` of standard layers without Python control f
 batch of shape (b, *input_shape) and returns logits of shape (b, n_classes); for regression ``n_classes`` is
 the number of outputs.
 
-The residual networks are in ``resnet``.
+The residual networks are in ``resnet`` and ``resnet50``, VGG-16 is in ``vgg``.
 """
 
 from collections.abc import Callable
@@ -17,6 +17,8 @@ from torch import nn
 
 from crossbow_lab.errors import ConfigurationError, ModelError, nearest
 from crossbow_lab.workloads.resnet import resnet
+from crossbow_lab.workloads.resnet50 import resnet_50
+from crossbow_lab.workloads.vgg import vgg_16
 
 Shape = tuple[int, ...]
 
@@ -160,6 +162,16 @@ def _residual(input_shape: Shape, n_classes: int, *, name: str, blocks: int) -> 
     return resnet(_image(name, input_shape, "H and W of at least 8", least=8), n_classes, blocks=blocks)
 
 
+def _resnet_50(input_shape: Shape, n_classes: int) -> nn.Module:
+    """Build the paper's ResNet-50 (table 1: 97.49 MB)."""
+    return resnet_50(_image("resnet-50", input_shape, "H and W of at least 32", least=32), n_classes)
+
+
+def _vgg_16(input_shape: Shape, n_classes: int) -> nn.Module:
+    """Build the paper's VGG-16 (table 1: 57.37 MB)."""
+    return vgg_16(_image("vgg-16", input_shape, "H and W of at least 32", least=32), n_classes)
+
+
 def _image(name: str, input_shape: Shape, needed: str, *, least: int = 1, multiple: int = 1) -> tuple[int, int, int]:
     """Return the shape as (C, H, W), or raise ModelError."""
     if len(input_shape) != 3 or any(side < least or side % multiple for side in input_shape[1:]):
@@ -179,6 +191,8 @@ _BUILDERS: dict[str, Callable[[Shape, int], nn.Module]] = {
     "resnet-8": partial(_residual, name="resnet-8", blocks=1),
     "resnet-20": partial(_residual, name="resnet-20", blocks=3),
     "resnet-32": partial(_residual, name="resnet-32", blocks=5),
+    "resnet-50": _resnet_50,
+    "vgg-16": _vgg_16,
 }
 
 MODEL_NAMES = tuple(_BUILDERS)

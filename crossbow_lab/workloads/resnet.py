@@ -32,16 +32,16 @@ class ResidualBlock(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, *, stride: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            _conv(in_channels, out_channels, kernel=3, stride=stride),
+            conv_without_bias(in_channels, out_channels, kernel=3, stride=stride),
             nn.BatchNorm2d(out_channels),
             nn.ReLU(),
-            _conv(out_channels, out_channels, kernel=3, stride=1),
+            conv_without_bias(out_channels, out_channels, kernel=3, stride=1),
             nn.BatchNorm2d(out_channels),
         )
         self.shortcut: nn.Module = nn.Identity()
         if in_channels != out_channels:
             self.shortcut = nn.Sequential(
-                _conv(in_channels, out_channels, kernel=1, stride=stride), nn.BatchNorm2d(out_channels)
+                conv_without_bias(in_channels, out_channels, kernel=1, stride=stride), nn.BatchNorm2d(out_channels)
             )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -69,7 +69,7 @@ def resnet(input_shape: tuple[int, int, int], n_classes: int, *, blocks: int) ->
         Maps (b, C, H, W) to logits (b, n_classes).
     """
     channels, height, width = input_shape
-    layers = [_conv(channels, CHANNELS[0], kernel=3, stride=1), nn.BatchNorm2d(CHANNELS[0]), nn.ReLU()]
+    layers = [conv_without_bias(channels, CHANNELS[0], kernel=3, stride=1), nn.BatchNorm2d(CHANNELS[0]), nn.ReLU()]
     before = CHANNELS[0]
     for stage, after in enumerate(CHANNELS):
         for block in range(blocks):
@@ -84,8 +84,8 @@ def resnet(input_shape: tuple[int, int, int], n_classes: int, *, blocks: int) ->
     return nn.Sequential(*layers, pool, nn.Flatten(), nn.Linear(before * left, n_classes))
 
 
-def _conv(in_channels: int, out_channels: int, *, kernel: int, stride: int) -> nn.Conv2d:
-    """Return a padded convolution without bias, with He's initialisation."""
+def conv_without_bias(in_channels: int, out_channels: int, *, kernel: int, stride: int) -> nn.Conv2d:
+    """Return a convolution (k x k, padded by k // 2) without bias, with He's normal initialisation (fan-out)."""
     conv = nn.Conv2d(in_channels, out_channels, kernel, stride=stride, padding=kernel // 2, bias=False)
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
     return conv

@@ -24,6 +24,8 @@ SHAPES = {
     "lenet-caffe": (1, 28, 28),
     "resnet-8": (3, 32, 32),
     "resnet-32": (3, 32, 32),
+    "resnet-50": (3, 64, 64),
+    "vgg-16": (3, 32, 32),
 }
 
 
@@ -50,7 +52,7 @@ def launch(learning: Learning) -> None:
 def test_every_model_of_the_zoo_can_be_captured(name: str, executor: str) -> None:
     """Forward and backward pass, and batch norm's statistics."""
     model = build_model(name, input_shape=SHAPES[name], n_classes=10, seed=0)
-    launch(learning_of(model, executor, SHAPES[name]))
+    launch(learning_of(model, executor, SHAPES[name], has_dropout=name == "vgg-16"))
 
 
 @pytest.mark.parametrize("executor", ["fused", "streams"])

@@ -124,13 +124,15 @@ def prepared(
     return Learners(work, batches, step, n_learners, batch_size)
 
 
-def assert_executors_agree(model: nn.Module, data: DataSet, **settings: object) -> None:
-    """Train 20 iterations with ``loop`` and with ``fused``; all that they leave must be equal to 1e-10."""
+def assert_executors_agree(
+    model: nn.Module, data: DataSet, *, iterations: int = 20, atol: float = 1e-10, **settings: object
+) -> None:
+    """Train some iterations with ``loop`` and with ``fused``; all that they leave must be equal to ``atol``."""
     loop = prepared(model, data, "loop", **settings)
     fused = prepared(model, data, "fused", **settings)
     start = loop.bank.centre.clone()
 
-    losses = [torch.stack([learners.iterate(i) for i in range(20)]) for learners in (loop, fused)]
+    losses = [torch.stack([learners.iterate(i) for i in range(iterations)]) for learners in (loop, fused)]
 
     pairs = {"losses": losses}
     for name in ("weights", "gradients", "centre", "centre_velocity"):
@@ -138,5 +140,5 @@ def assert_executors_agree(model: nn.Module, data: DataSet, **settings: object) 
     for name in loop.bank.buffers:
         pairs[name] = [learners.bank.buffers[name] for learners in (loop, fused)]
     for name, (expected, found) in pairs.items():
-        torch.testing.assert_close(found, expected, rtol=0, atol=1e-10, msg=lambda text, of=name: f"{of}: {text}")
+        torch.testing.assert_close(found, expected, rtol=0, atol=atol, msg=lambda text, of=name: f"{of}: {text}")
     assert not torch.equal(loop.bank.centre, start), "nothing was trained"

@@ -15,6 +15,7 @@ from crossbow_lab.workloads import DataSet, build_model
 SHAPES = {"lenet": (1, 16, 16), "lenet-caffe": (2, 16, 18)}
 SIZES = [(1, 1, True), (1, 4, False), (3, 1, False), (3, 4, True)]
 LONG = ["resnet-20", "resnet-32"]
+LARGE = {"vgg-16": (2, 32, 32), "resnet-50": (2, 33, 33)}
 
 
 def zoo_model(name: str, shape: tuple[int, ...]) -> nn.Module:
@@ -45,6 +46,18 @@ def test_executors_agree_on_long_residual_networks(name, augment):
     data = images(3, 16, 16, augmented=augment)
 
     assert_executors_agree(zoo_model(name, data.input_shape), data, n_learners=3, batch_size=4, augment=augment)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LARGE)
+def test_executors_agree_on_the_large_networks_of_the_paper(name):
+    """Two iterations of 15 and 25 million parameters, VGG-16's dropout included.
+
+    Many batch norms over few values amplify the rounding: 1.2e-9 after two iterations.
+    """
+    data = images(*LARGE[name])
+
+    assert_executors_agree(zoo_model(name, data.input_shape), data, batch_size=4, iterations=2, atol=1e-8)
 
 
 @pytest.mark.parametrize("name", OWN_MODELS)

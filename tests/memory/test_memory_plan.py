@@ -28,6 +28,8 @@ ZOO = {
     "resnet-8": (3, 8, 8),
     "resnet-20": (3, 8, 8),
     "resnet-32": (3, 8, 8),
+    "resnet-50": (3, 33, 33),
+    "vgg-16": (3, 32, 32),
 }
 B = 2
 
@@ -44,7 +46,9 @@ def test_every_model_of_the_zoo_is_planned_here():
     assert set(ZOO) == set(MODEL_NAMES)
 
 
-@pytest.mark.parametrize("name", ZOO)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in ("resnet-50", "vgg-16") else name for name in ZOO]
+)
 def test_plans_of_the_zoo_are_safe(name):
     """One learner's, and those of four learners in step, one operator apart and one after the other."""
     operators = dataflow(example(name)[0], "cross_entropy", *example(name)[1:])
