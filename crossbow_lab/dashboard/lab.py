@@ -1,4 +1,4 @@
-"""Opens JupyterLab on a folder of notebooks, or serves the dashboard as an app: on this machine alone, with a token."""
+"""Opens JupyterLab on a folder of notebooks, at the page to start from, or serves the dashboard as an app: on this machine alone, with a token."""
 
 import importlib.util
 import os
@@ -15,6 +15,7 @@ from crossbow_lab.resources import resource
 _ASSETS = Path(__file__).parent / "assets"
 _NOT_IN_VOILA = "@jupyter-notebook/lab-extension"  # where Notebook 7 is installed too, it fails in Voila's page
 _APP = _ASSETS / "dashboard.ipynb"
+_START = "00_start_here.ipynb"
 
 
 def fill(folder: Path) -> list[Path]:
@@ -39,7 +40,7 @@ def fill(folder: Path) -> list[Path]:
 
 
 def command(folder: Path, *, voila: bool, browser: bool, port: int | None) -> Sequence[str]:
-    """Return the command line that serves a folder. The server makes its own token, and prints it with its address.
+    """Return the command line that serves a folder, JupyterLab's with the start page open. The server makes its own token, and prints it with its address.
 
     Raises
     ------
@@ -55,8 +56,7 @@ def command(folder: Path, *, voila: bool, browser: bool, port: int | None) -> Se
         options += [f"--VoilaConfiguration.extension_denylist={_NOT_IN_VOILA}"]
     options += [] if browser else ["--no-browser"]
     options += [] if port is None else [f"--port={port}"]
-    served = folder / _APP.name if voila else folder
-    return (sys.executable, "-m", module, *options, str(served))
+    return (sys.executable, "-m", module, *options, str(folder / (_APP.name if voila else _START)))
 
 
 def serve(folder: Path, *, voila: bool, browser: bool, port: int | None) -> int:

@@ -210,7 +210,7 @@ def _draw_shape(axes: "Axes", shape: Any) -> None:
     if shape.type != "line":
         raise ConfigurationError(f"a still picture holds lines; got a shape {shape.type!r}")
     width, style = shape.line.width * _POINTS_PER_PX, _STYLES[shape.line.dash]
-    if shape.xref.endswith(" domain"):
+    if (shape.xref or "x").endswith(" domain"):
         axes.axhline(shape.y0, color=shape.line.color, linewidth=width, linestyle=style, zorder=1.5)
     else:
         ends = [shape.x0, shape.x1], [shape.y0, shape.y1]

@@ -45,7 +45,7 @@ def test_it_listens_on_this_machine_only_and_lets_the_server_make_its_token(
     assert "--no-browser" in words
     assert ("--Voila.auto_token=True" in words) is voila
     assert not any("token=" in word.lower() for word in words if "auto" not in word)
-    assert words[-1] == str(tmp_path / "dashboard.ipynb" if voila else tmp_path)
+    assert words[-1] == str(tmp_path / ("dashboard.ipynb" if voila else "00_start_here.ipynb"))
 
 
 def test_a_server_finds_this_python_and_our_page_and_its_exit_code_is_returned(

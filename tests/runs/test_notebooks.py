@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from tiny import TINY
 
 import crossbow_lab
 from crossbow_lab.resources import resource
@@ -18,7 +19,6 @@ from crossbow_lab.runs.parameters import read_parameters
 
 NOTEBOOKS = sorted(resource("notebooks").glob("*.ipynb"))
 FIRST = resource("notebooks", "01_sma_vs_sgd.ipynb")
-TINY = {"model": "mlp", "learners": 2, "target_accuracy": 0.6, "max_epochs": 3.0, "repeats": 2, "executor": "fused"}
 ORDER = ["Parameters", "Method", "Run", "Check", "Result", "Provenance"]
 
 
@@ -80,13 +80,30 @@ def test_it_names_no_path_of_a_machine(notebook: Path) -> None:
         assert f"{place}/" not in notebook.read_text(encoding="utf-8")
 
 
+def test_its_tiny_parameters_are_its_own(notebook: Path) -> None:
+    """And legal, or the tests below would refuse them."""
+    parameters = {parameter.name: parameter for parameter in read_parameters(notebook)}
+    assert set(TINY[notebook.stem]) <= set(parameters)
+
+
+@pytest.mark.slow
+def test_it_runs_with_tiny_parameters(notebook: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under the runner: its check holds, its last figures are pictures too, and the result is small."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    run = run_notebook(notebook, TINY[notebook.stem], runs_dir=tmp_path / "runs")
+    assert run.status == "completed", run.manifest["exception"]
+    assert run.notebook.stat().st_size < 1_500_000
+    assert "data:image/png;base64," in run.report.read_text(encoding="utf-8")
+    assert run.result is not None
+
+
 @pytest.mark.slow
 def test_the_first_notebook_answers_its_question_under_the_runner(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With tiny parameters: small, readable without a network, with its figure, and everything recorded."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    run = run_notebook(FIRST, TINY, runs_dir=tmp_path / "runs")
+    run = run_notebook(FIRST, TINY[FIRST.stem], runs_dir=tmp_path / "runs")
     assert run.status == "completed", run.manifest["exception"]
     assert run.notebook.stat().st_size < 1_000_000
     report = run.report.read_text(encoding="utf-8")
@@ -104,7 +121,7 @@ def test_the_first_notebook_answers_its_question_under_the_runner(
 def test_the_first_notebook_runs_under_plain_papermill(tmp_path: Path) -> None:
     """Without our runner everything is the same, but that nothing is recorded."""
     out = tmp_path / "out.ipynb"
-    parameters = [text for name, value in TINY.items() for text in ("-p", name, str(value))]
+    parameters = [text for name, value in TINY[FIRST.stem].items() for text in ("-p", name, str(value))]
     command = [sys.executable, "-m", "papermill", str(FIRST), str(out), "--cwd", str(tmp_path), *parameters]
     checkout = str(Path(crossbow_lab.__file__).parent.parent)
     environment = os.environ | {"PYTHONPATH": checkout, "JUPYTER_PREFER_ENV_PATH": "1", "OMP_NUM_THREADS": "1"}
