@@ -58,10 +58,10 @@ function wordsOf(frame, j) {
   const rows = [
     ["", `w_${name}`, inWords(pair(parts.learners, j)), `learner ${name}; what iteration ${frame.iteration + 1} does:`],
     [GRADIENT, frame.has_local_momentum ? `v_${name}` : `−γ g_${name}`, inWords(pair(parts.steps, j)),
-      `downhill: γ = ${frame.gamma}, g = ${inWords(pair(parts.gradients, j))}`],
+      `γ = ${frame.gamma}, g = (${pair(parts.gradients, j).map((part) => brief(part)).join(", ")})`],
   ];
   if (frame.has_corrections) {
-    const why = frame.synchronises ? `towards z: c = α (w − z), α = ${frame.alpha}` : "this iteration doesn't synchronise";
+    const why = frame.synchronises ? `c = α (w − z), α = ${frame.alpha}` : "this iteration doesn't synchronise";
     rows.push([CORRECTION, `−c_${name}`, inWords(minus(pair(parts.corrections, j))), why]);
   }
   rows.push(["", "z", inWords(pair(parts.centre, 0)), "the central average model"]);
