@@ -13,7 +13,6 @@ from crossbow_lab.landscape.surfaces import Array
 if TYPE_CHECKING:
     from crossbow_lab.landscape.landscape import Landscape
 
-ALGORITHM_COLOURS = COLOURS
 _MARKS = 200
 _PLAYED_ARROWS = 64  # learners up to which the next iteration is told while it plays, too
 

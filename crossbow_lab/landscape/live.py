@@ -13,10 +13,11 @@ from crossbow_lab.dashboard.actions import reason
 from crossbow_lab.dashboard.board import Board, Line, Plot
 from crossbow_lab.dashboard.columns import X_AXES
 from crossbow_lab.dashboard.control import put
+from crossbow_lab.dashboard.figures import COLOURS
 from crossbow_lab.dashboard.looks import close_all, style
 from crossbow_lab.dashboard.pump import Pump
 from crossbow_lab.landscape.controls import Controls, stability
-from crossbow_lab.landscape.frames import ALGORITHM_COLOURS, frame_of, marks_of, moment_of
+from crossbow_lab.landscape.frames import frame_of, marks_of, moment_of
 from crossbow_lab.landscape.grids import Grid, grid_of
 from crossbow_lab.landscape.plane import Plane
 
@@ -239,7 +240,7 @@ class Live:
 def _plots() -> tuple[Plot, ...]:
     """Return the plots beside the picture."""
     losses = (
-        Line("mean_loss", "learners, their mean", "losses", colour=ALGORITHM_COLOURS["SMA"]),
+        Line("mean_loss", "learners, their mean", "losses", colour=COLOURS["SMA"]),
         Line("loss_at_z", "z", "losses", colour=_INK),
     )
     distance = (Line("mean_to_z", "distance", "losses", colour=_INK),)

@@ -26,7 +26,8 @@ function arrowsOf(frame, learners) {
     const w = pair(parts.learners, j);
     const tip = plus(w, pair(parts.steps, j));
     const name = String(j + 1).replace(/\d/g, (digit) => "₀₁₂₃₄₅₆₇₈₉"[digit]);
-    const step = { from: w, to: tip, colour: GRADIENT, label: frame.has_local_momentum ? `v${name}` : `−γ g${name}` };
+    const label = frame.has_local_momentum ? `v${name}` : `−γ g${name}`;
+    const step = { from: w, to: tip, colour: GRADIENT, label };
     const end = plus(tip, pair(parts.corrections, j), -1);
     const correction = { from: tip, to: end, colour: CORRECTION, label: `−c${name}` };
     return frame.synchronises && frame.has_corrections ? [step, correction] : [step];
@@ -45,7 +46,8 @@ const inWords = ([x, y]) => `(${brief4(x)}, ${brief4(y)})`;
 /** Return a number in four digits, of one width whatever its sign. */
 function brief4(value) {
   if (!Number.isFinite(value)) return "∞";
-  const text = Math.abs(value) >= 1e4 || (value !== 0 && Math.abs(value) < 1e-4) ? value.toExponential(1) : value.toPrecision(4);
+  const size = Math.abs(value);
+  const text = size >= 1e4 || (size !== 0 && size < 1e-4) ? value.toExponential(1) : value.toPrecision(4);
   return (value < 0 ? "" : " ") + text.replace("-", "−");
 }
 
@@ -58,10 +60,10 @@ function wordsOf(frame, j) {
   const rows = [
     ["", `w_${name}`, inWords(pair(parts.learners, j)), `learner ${name}; what iteration ${frame.iteration + 1} does:`],
     [GRADIENT, frame.has_local_momentum ? `v_${name}` : `−γ g_${name}`, inWords(pair(parts.steps, j)),
-      `downhill: γ = ${frame.gamma}, g = ${inWords(pair(parts.gradients, j))}`],
+      `γ = ${frame.gamma}, g = (${pair(parts.gradients, j).map((part) => brief(part)).join(", ")})`],
   ];
   if (frame.has_corrections) {
-    const why = frame.synchronises ? `towards z: c = α (w − z), α = ${frame.alpha}` : "this iteration doesn't synchronise";
+    const why = frame.synchronises ? `c = α (w − z), α = ${frame.alpha}` : "this iteration doesn't synchronise";
     rows.push([CORRECTION, `−c_${name}`, inWords(minus(pair(parts.corrections, j))), why]);
   }
   rows.push(["", "z", inWords(pair(parts.centre, 0)), "the central average model"]);
@@ -90,7 +92,9 @@ function drawArrow(pen, from, to, colour, label, theme) {
   pen.lineTo(to[0] - head * ux + 0.5 * head * uy, to[1] - head * uy - 0.5 * head * ux);
   pen.lineTo(to[0] - head * ux - 0.5 * head * uy, to[1] - head * uy + 0.5 * head * ux);
   pen.fill();
-  if (length > 26) write(pen, label, (from[0] + to[0]) / 2 - 12 * uy, (from[1] + to[1]) / 2 + 12 * ux + 4, theme, "center");
+  if (length <= 26) return;
+  const [x, y] = [(from[0] + to[0]) / 2 - 12 * uy, (from[1] + to[1]) / 2 + 12 * ux + 4];
+  write(pen, label, x, y, theme, "center");
 }
 
 /** Write a text that is readable on whatever is below it. */

@@ -48,7 +48,8 @@ class Flat {
     const look = { type: "contour", colorscale: scaleOf(theme), showscale: false, hoverinfo: "skip", line };
     const contours = { start: grid.least, end: grid.most, size: (grid.most - grid.least || 1) / 13 };
     const trace = { ...look, x, y, z: grid.rows(), autocontour: false, contours, zmin: grid.least, zmax: grid.most };
-    const axis = { color: theme.quiet, zeroline: false, showgrid: false, fixedrange: true, nticks: 7, automargin: false };
+    const fixed = { zeroline: false, showgrid: false, fixedrange: true, nticks: 7, automargin: false };
+    const axis = { ...fixed, color: theme.quiet };
     const title = (text) => ({ text, standoff: 4, font: { size: 12, color: theme.quiet } });
     const ground = "rgba(0,0,0,0)";
     const layout = {

@@ -186,7 +186,8 @@ class Stage {
     this.says.textContent = out ? `${out} of ${moment.k} learners are out of sight` : "";
     const [zx, zy] = pair(moment.parts.centre, 0);
     const where = `z at (${brief4(zx).trim()}, ${brief4(zy).trim()})`;
-    this.canvas.setAttribute("aria-label", `${moment.k} learners on ${this.scene.name}, iteration ${moment.iteration}, ${where}`);
+    const what = `${moment.k} learners on ${this.scene.name}, iteration ${moment.iteration}, ${where}`;
+    this.canvas.setAttribute("aria-label", what);
   }
 
   /** Look at a window [[x, x], [y, y]]; null is the whole. */
@@ -210,22 +211,21 @@ class Stage {
   /** Look at the learners, z, and where they go next. */
   lookAtLearners() {
     if (!this.moment) return;
-    const points = [this.moment.parts.centre];
-    const next = arrowsOf(this.moment, shownLearners(this.moment, this.followed())).flatMap(({ from, to }) => [from, to]);
-    points.push(this.moment.parts.learners, Float32Array.from(next.flat()));
+    const arrows = arrowsOf(this.moment, shownLearners(this.moment, this.followed()));
+    const next = arrows.flatMap(({ from, to }) => [...from, ...to]);
+    const numbers = [...this.moment.parts.centre, ...this.moment.parts.learners, ...next];
     const ranges = [0, 1].map((axis) => {
-      const values = points.flatMap((part) => Array.from(part).filter((_, i) => i % 2 === axis)).filter(Number.isFinite);
-      const [low, high] = values.reduce(([a, b], value) => [Math.min(a, value), Math.max(b, value)], [Infinity, -Infinity]);
-      return [low, high];
+      const values = numbers.filter((value, i) => i % 2 === axis && Number.isFinite(value));
+      const ends = ([low, high], value) => [Math.min(low, value), Math.max(high, value)];
+      return values.reduce(ends, [Infinity, -Infinity]);
     });
     if (ranges.some(([low, high]) => !(low <= high))) return;
-    const whole = [this.whole.x, this.whole.y];
-    const least = (axis) => 1e-4 * (whole[axis][1] - whole[axis][0]);
+    const whole = [this.whole.x, this.whole.y].map(([low, high]) => high - low);
     // Both axes by the same factor of the whole, so that directions look as they do there.
-    const share = Math.max(...ranges.map(([low, high], axis) => (high - low || least(axis)) / (whole[axis][1] - whole[axis][0])));
+    const share = Math.max(1e-4, ...ranges.map(([low, high], axis) => (high - low) / whole[axis]));
     this.look(ranges.map(([low, high], axis) => {
-      const half = 0.65 * share * (whole[axis][1] - whole[axis][0]);
-      return [(low + high) / 2 - half, (low + high) / 2 + half];
+      const [middle, half] = [(low + high) / 2, 0.65 * share * whole[axis]];
+      return [middle - half, middle + half];
     }));
   }
 

@@ -57,7 +57,8 @@ class Solid {
 
   drawGround() {
     const { stage } = this;
-    const key = JSON.stringify([stage.theme, stage.version, stage.window, stage.width, stage.height, this.turn, this.tilt]);
+    const { theme, version, window: range, width, height } = stage;
+    const key = JSON.stringify([theme, version, range, width, height, this.turn, this.tilt]);
     if (key === this.drawn) return false;
     this.drawn = key;
     const scale = devicePixelRatio || 1;

@@ -1,6 +1,20 @@
 // The bar through time: where one looks, how far was simulated, and what was done when.
 
 const HANDS_OFF_MS = 400;
+const NEAR_SHARE = 0.012; // of the bar: marks that are closer would cover each other
+
+/** Return marks with those that are close to each other as one, at the first. */
+function gathered(marks, head) {
+  const all = [];
+  for (const [iteration, text, kind] of marks) {
+    const last = all.at(-1);
+    if (last && iteration - last[0] < NEAR_SHARE * head) {
+      last[1] += `; iteration ${iteration}: ${text}`;
+      if (kind === "restart") last[2] = kind;
+    } else all.push([iteration, text, kind]);
+  }
+  return all;
+}
 
 class Timebar {
   constructor(parent, seek) {
@@ -38,7 +52,7 @@ class Timebar {
     if (key === this.shown) return;
     this.shown = key;
     const had = this.marks.contains(document.activeElement);
-    this.marks.replaceChildren(...marks.map((mark) => this.markFor(mark, Math.max(1, head))));
+    this.marks.replaceChildren(...gathered(marks, head).map((mark) => this.markFor(mark, Math.max(1, head))));
     if (had) this.range.focus();
   }
 
