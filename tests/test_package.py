@@ -79,7 +79,7 @@ def test_every_public_name_is_there():
     "name",
     [
         *("", "averaging", "kernels", "landscape", "learners", "workloads", "session", "runs", "bench", "dashboard"),
-        *("memory", "scheduling", "tuning"),
+        *("memory", "scheduling", "tuning", "devices"),
     ],
 )
 def test_every_public_name_is_documented(name):
