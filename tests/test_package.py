@@ -82,7 +82,7 @@ def test_every_public_name_is_there():
     "name",
     [
         *("", "averaging", "kernels", "landscape", "learners", "workloads", "session", "runs", "bench", "dashboard"),
-        *("memory", "racing", "scheduling", "tuning"),
+        *("devices", "memory", "racing", "scheduling", "tuning"),
     ],
 )
 def test_every_public_name_is_documented(name):

@@ -86,6 +86,8 @@ class Group:
                 self._data: Any = _nccl(data, member, timeout)
             else:
                 self._data = _gloo(data, member, timeout, is_local=is_local)
+        if workers is not None:
+            workers.let_go = self.abort
 
     @property
     def leads(self) -> bool:

@@ -61,12 +61,15 @@ class Workers:
     ----------
     loss : DeviceLost or None
         Which worker was lost, and why, once one is; all others have been ended then.
+    let_go : callable
+        Called when one is lost, before anything else: ends sums that would wait for it for ever.
     """
 
     def __init__(self, module: str, devices: Sequence[str], jobs: Sequence[Any], lost_after_s: float) -> None:
         self.loss: DeviceLost | None = None
         self._known = threading.Event()
         self._on_loss: Callable[[DeviceLost], None] = _ignore
+        self.let_go: Callable[[], None] = lambda: None
         self._workers: list[Worker] = []
         self._closed = threading.Event()
         watches: list[threading.Thread] = []
@@ -111,6 +114,7 @@ class Workers:
             "stopped; the record and the last checkpoint are kept: Session.restore(path) goes on from there"
         )
         self._known.set()
+        self.let_go()
         for other in self._workers:
             with contextlib.suppress(OSError):
                 other.process.kill()

@@ -21,7 +21,7 @@ def bank_of(k: int, seed: int = 0) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("devices", [(4,), (2, 2), (1, 3), (1, 1, 1, 1)])
 @pytest.mark.parametrize("has_momentum", [True, False])
 def test_devices_equal_one_bank_of_all_learners(devices: tuple[int, ...], has_momentum: bool) -> None:
-    """For any split of the learners, in three steps, with weight decay and local momentum, in chunks; all z are equal."""
+    """For any split of the learners, in chunks, with decay and local momentum; all copies of z are equal."""
     flat = bank_of(4)
     own: dict[str, Any] = {"learning_rate": 0.1, "alpha": 0.25, "weight_decay": 0.01, "local_momentum": 0.5}
     parts = [

@@ -239,3 +239,24 @@ def test_check_batch_says_what_fits(learners, batch_size, message):
 def test_check_batch_accepts_a_whole_epoch():
     """The largest that is legal."""
     check_batch(images(1, 2, 2), 5, 6)
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("n_devices", [2, 3])
+def test_devices_share_the_stream_and_learners_keep_their_samples(n_devices):
+    """Learner j's batch is the j-th of the aggregate batch, on device j mod g, through changes of m and b; augmented alike."""
+    data = replace(images(20, 6, 6), augmentation=Augmentation(pad=2, flip=True))
+    whole = Batches(data, 3, augment=True, device=CPU, dtype=torch.float32)
+    parts = [
+        Batches(data, 3, augment=True, device=CPU, dtype=torch.float32, rank=rank, n_devices=n_devices)
+        for rank in range(n_devices)
+    ]
+    position = 0
+    for learners, size in ((2, 3), (2, 3), (3, 1), (1, 3), (3, 2), (2, 3)):
+        count = learners * size * n_devices
+        expected = whole.take(position, count)[0].view(learners, n_devices, size, *data.input_shape)
+        for rank, part in enumerate(parts):
+            inputs, targets = part.take(position, count, size)
+            assert torch.equal(inputs, expected[:, rank].flatten(0, 1))
+            assert len(targets) == learners * size
+        position += count
