@@ -1,4 +1,4 @@
-"""Opens JupyterLab on a folder of notebooks, at the page to start from, or serves the dashboard as an app: on this machine alone, with a token."""
+"""Opens JupyterLab at the page to start from, or serves the dashboard as an app: loopback only, with a token."""
 
 import importlib.util
 import os
@@ -40,7 +40,7 @@ def fill(folder: Path) -> list[Path]:
 
 
 def command(folder: Path, *, voila: bool, browser: bool, port: int | None) -> Sequence[str]:
-    """Return the command line that serves a folder, JupyterLab's with the start page open. The server makes its own token, and prints it with its address.
+    """Return the command line that serves a folder. The server makes its own token, and prints it with its address.
 
     Raises
     ------
