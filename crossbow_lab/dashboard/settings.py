@@ -161,7 +161,7 @@ class Settings:
         return ipywidgets.HBox([choice, button, why]).add_class("cb-presets")
 
 
-def usual(session: Session) -> list[Control]:
+def usual(session: Session) -> list[Control[Setting]]:
     """Return the controls that every algorithm has: learners, batch size and learning rate."""
     recipe = session.recipe
     learners = _slider(ipywidgets.IntSlider, "n-learners", "learners k", 1, recipe.max_learners, recipe.learners)

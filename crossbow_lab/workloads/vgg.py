@@ -14,7 +14,7 @@ from torch import nn
 _STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 _FIRST_DROPOUT, _DROPOUT, _HEAD_DROPOUT = 0.3, 0.4, 0.5
 _HIDDEN = 512
-_NORM = {"eps": 1e-3, "momentum": 0.01}
+_EPSILON, _NORM_MOMENTUM = 1e-3, 0.01
 HALVINGS = len(_STAGES)
 """How often height and width are halved, rounding down."""
 
@@ -39,13 +39,14 @@ def vgg_16(input_shape: tuple[int, int, int], n_classes: int) -> nn.Module:
     layers: list[nn.Module] = []
     for stage, channels in enumerate(_STAGES):
         for place, after in enumerate(channels):
-            layers += [_initialised(nn.Conv2d(before, after, 3, padding=1)), nn.ReLU(), nn.BatchNorm2d(after, **_NORM)]
+            layers += [_initialised(nn.Conv2d(before, after, 3, padding=1)), nn.ReLU()]
+            layers.append(nn.BatchNorm2d(after, _EPSILON, _NORM_MOMENTUM))
             if place < len(channels) - 1:
                 layers.append(nn.Dropout(_DROPOUT if stage > 0 else _FIRST_DROPOUT))
             before = after
         layers.append(nn.MaxPool2d(2))
     left = before * (height >> HALVINGS) * (width >> HALVINGS)
-    hidden = [_initialised(nn.Linear(left, _HIDDEN)), nn.ReLU(), nn.BatchNorm1d(_HIDDEN, **_NORM)]
+    hidden = [_initialised(nn.Linear(left, _HIDDEN)), nn.ReLU(), nn.BatchNorm1d(_HIDDEN, _EPSILON, _NORM_MOMENTUM)]
     head = [nn.Dropout(_HEAD_DROPOUT), nn.Flatten(), *hidden, nn.Dropout(_HEAD_DROPOUT)]
     return nn.Sequential(*layers, *head, _initialised(nn.Linear(_HIDDEN, n_classes)))
 
