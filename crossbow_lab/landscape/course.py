@@ -84,6 +84,7 @@ class Course:
         self._trails: list[Trail] = []
         self._recent: deque[tuple[int, Array]] = deque([(0, begun.learners[:TRAILED])], maxlen=TRAIL)
         self._last = begun
+        self._looked: State | None = None  # the last that was gone back to: it is asked for several times
 
     def settings_at(self, iteration: int) -> Settings:
         """Return the settings in force for the iteration that follows so many."""
@@ -102,12 +103,17 @@ class Course:
 
     def state_at(self, iteration: int) -> State:
         """Return the state after so many iterations, and after the changes there; at most the head."""
-        return self._last if iteration == self.head else self._simulated(iteration)
+        if iteration == self.head:
+            return self._last
+        if self._looked is None or self._looked.iteration != iteration:
+            self._looked = self._simulated(iteration)
+        return self._looked
 
     def _simulated(self, iteration: int) -> State:
-        """Return the state after so many iterations, from the nearest that is kept."""
-        kept = next((kept for kept in reversed(self._states) if kept.iteration <= iteration), None)
-        state = _changed_by(self._begun, self.changes) if kept is None else kept
+        """Return the state after so many iterations, from the nearest that is known."""
+        known = [kept for kept in (*self._states, self._looked) if kept is not None and kept.iteration <= iteration]
+        begun = _changed_by(self._begun, self.changes)
+        state = max(known, key=lambda kept: kept.iteration, default=begun)
         while state.iteration < iteration:
             state, _ = self._stretch(state, iteration, trailed=0)
         return state
@@ -116,7 +122,7 @@ class Course:
         """Return where learners with trails were until an iteration: (iteration, (learners, 2)) of each record."""
         if iteration == self.head:
             return [(at, positions) for at, positions in self._recent if at >= iteration - TRAIL]
-        state = self.state_at(max(0, iteration - TRAIL))
+        state = self._simulated(max(0, iteration - TRAIL))
         found = [(state.iteration, state.learners[:TRAILED])]
         while state.iteration < iteration:
             state, trail = self._stretch(state, iteration, trailed=TRAILED)
@@ -135,6 +141,7 @@ class Course:
         A change that was asked for before, and takes effect later, stays.
         """
         self._forget_after(change.asked)
+        self._looked = None
         key = (change.iteration, change.kind, change.names)
         others = [one for one in self.changes if (one.iteration, one.kind, one.names) != key]
         self.changes = sorted([*others, change], key=lambda one: one.iteration)
