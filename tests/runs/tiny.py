@@ -19,6 +19,7 @@ TINY: dict[str, dict[str, Any]] = {
         "repeats": 2,
         "executor": "fused",
     },
+    "02_one_iteration_by_hand": {"before": 2},
     "03_large_batches_cost_epochs": {
         "batches": [16, 64],
         "learners": 2,
@@ -32,7 +33,10 @@ TINY: dict[str, dict[str, Any]] = {
         "seconds": 0.02,
         "tuned_epochs": 6.0,
     },
+    "05_alpha_momentum_period": {"iterations": 200, "momenta": [0.0, 0.9], "periods": [1, 4], "seeds": 1},
+    "06_the_restart": {"before": 40, "after": 20, "repeats": 2},
     "07_the_family": {"model": "mlp", "learners": 4, "target_accuracy": 0.7, "max_epochs": 1.5, "repeats": 1},
+    "08_several_devices": {"model": "logreg", "learners": 2, "epochs": 1.0, "more_learners": 3},
     "09_fused_kernel": {"learners": 4, "parameters": 20_000, "repeats": 3, "threads": 1},
     "10_your_own_model_and_data": {"samples": 400, "learners": 2, "max_epochs": 5.0, "target_accuracy": 0.7},
     "90_replay_recipe": {"iterations": 10},
