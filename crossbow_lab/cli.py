@@ -110,7 +110,8 @@ def lab(
     folder: Annotated[Path, typer.Argument(help="Your notebooks; the shipped ones are copied here.")] = Path(
         "crossbow-notebooks"
     ),
-    voila: Annotated[bool, typer.Option("--voila", help="Serve the dashboard as an app instead.")] = False,
+    voila: Annotated[bool, typer.Option("--voila", help="Serve one page as an app instead, without code.")] = False,
+    page: Annotated[str | None, typer.Option(help="The notebook to open; with --voila, else the dashboard.")] = None,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open it in a browser.")] = True,
     port: Annotated[int | None, typer.Option(help="Where it listens, on this machine only.")] = None,
 ) -> None:
@@ -119,7 +120,7 @@ def lab(
 
     for path in fill(folder):
         typer.echo(f"copied    {path}")
-    raise typer.Exit(serve(folder, voila=voila, browser=browser, port=port))
+    raise typer.Exit(serve(folder, voila=voila, browser=browser, port=port, page=page))
 
 
 @app.command()

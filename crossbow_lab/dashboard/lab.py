@@ -1,4 +1,4 @@
-"""Opens JupyterLab at the page to start from, or serves the dashboard as an app: loopback only, with a token."""
+"""Opens JupyterLab at the page to start from, or serves a notebook as an app: loopback only, with a token."""
 
 import importlib.util
 import os
@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from crossbow_lab.errors import ConfigurationError
+from crossbow_lab.errors import ConfigurationError, nearest
 from crossbow_lab.resources import resource
 
 _ASSETS = Path(__file__).parent / "assets"
@@ -39,13 +39,19 @@ def fill(folder: Path) -> list[Path]:
     return [folder / path.name for path in new]
 
 
-def command(folder: Path, *, voila: bool, browser: bool, port: int | None) -> Sequence[str]:
+def command(folder: Path, *, voila: bool, browser: bool, port: int | None, page: str | None = None) -> Sequence[str]:
     """Return the command line that serves a folder. The server makes its own token, and prints it with its address.
+
+    Parameters
+    ----------
+    voila : whether one notebook is served as an app, without its code cells, in place of JupyterLab.
+    page : name of the notebook in the folder that is opened, or is the app; None: the page to start from, or the
+        dashboard alone.
 
     Raises
     ------
     ConfigurationError
-        If the server isn't installed.
+        If the server isn't installed, or the folder has no such notebook.
     """
     module = "voila" if voila else "jupyterlab"
     if importlib.util.find_spec(module) is None:
@@ -56,15 +62,28 @@ def command(folder: Path, *, voila: bool, browser: bool, port: int | None) -> Se
         options += [f"--VoilaConfiguration.extension_denylist={_NOT_IN_VOILA}"]
     options += [] if browser else ["--no-browser"]
     options += [] if port is None else [f"--port={port}"]
-    return (sys.executable, "-m", module, *options, str(folder / (_APP.name if voila else _START)))
+    return (sys.executable, "-m", module, *options, str(_page(folder, page or (_APP.name if voila else _START))))
 
 
-def serve(folder: Path, *, voila: bool, browser: bool, port: int | None) -> int:
-    """Serve a folder until the server is ended, by Ctrl-C or with this process; return its exit code."""
+def _page(folder: Path, name: str) -> Path:
+    """Return a notebook of the folder by its name, with or without its ending."""
+    there = {path.stem: path for path in sorted(folder.glob("*.ipynb"))}
+    found = there.get(name.removesuffix(".ipynb"))
+    if found is None:
+        raise ConfigurationError(f"{folder} has no notebook {name!r}; {nearest(name, there)}")
+    return found
+
+
+def serve(folder: Path, *, voila: bool, browser: bool, port: int | None, page: str | None = None) -> int:
+    """Serve a folder until the server is ended, by Ctrl-C or with this process; return its exit code.
+
+    Parameters and errors as those of `command`.
+    """
     # Notebooks find the Python that runs this, not one that the user's home names; Voila finds our template.
     paths = os.pathsep.join(filter(None, (str(_ASSETS / "jupyter"), os.environ.get("JUPYTER_PATH"))))
     environment = os.environ | {"JUPYTER_PREFER_ENV_PATH": "1", "JUPYTER_PATH": paths}
-    started = subprocess.Popen(command(folder, voila=voila, browser=browser, port=port), env=environment)  # noqa: S603
+    words = command(folder, voila=voila, browser=browser, port=port, page=page)
+    started = subprocess.Popen(words, env=environment)  # noqa: S603
     # Else the server and its kernels would outlive whoever ends this process, and go on training.
     signal.signal(signal.SIGTERM, lambda *_: started.terminate())
     while True:

@@ -38,6 +38,7 @@ def test_it_listens_on_this_machine_only_and_lets_the_server_make_its_token(
 ) -> None:
     """A token on the command line could be read by anybody on the machine."""
     monkeypatch.setattr("importlib.util.find_spec", lambda _: object())
+    lab.fill(tmp_path)
     words = list(lab.command(tmp_path, voila=voila, browser=False, port=8123))
     assert words[:3] == [sys.executable, "-m", "voila" if voila else "jupyterlab"]
     assert any(word.endswith(".ip=127.0.0.1") for word in words)
@@ -46,6 +47,20 @@ def test_it_listens_on_this_machine_only_and_lets_the_server_make_its_token(
     assert ("--Voila.auto_token=True" in words) is voila
     assert not any("token=" in word.lower() for word in words if "auto" not in word)
     assert words[-1] == str(tmp_path / ("dashboard.ipynb" if voila else "00_start_here.ipynb"))
+
+
+@pytest.mark.parametrize("voila", [False, True])
+def test_any_notebook_of_the_folder_can_be_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, voila: bool
+) -> None:
+    """By its name; a misspelt one is answered with the nearest."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: object())
+    lab.fill(tmp_path)
+    for page in ("07_the_family", "07_the_family.ipynb"):
+        words = lab.command(tmp_path, voila=voila, browser=False, port=None, page=page)
+        assert words[-1] == str(tmp_path / "07_the_family.ipynb")
+    with pytest.raises(ConfigurationError, match=r"has no notebook '07_the_famly'; .*07_the_family"):
+        lab.command(tmp_path, voila=voila, browser=False, port=None, page="07_the_famly")
 
 
 def test_a_server_finds_this_python_and_our_page_and_its_exit_code_is_returned(
