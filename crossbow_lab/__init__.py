@@ -51,7 +51,7 @@ _HOMES = {
 }
 _PARTS = (
     *("averaging", "kernels", "learners", "workloads", "session", "dashboard", "landscape", "runs", "errors"),
-    *("memory", "racing", "scheduling", "tuning"),
+    *("devices", "memory", "racing", "scheduling", "tuning"),
 )
 
 __all__ = [
@@ -86,6 +86,7 @@ __all__ = [
     "averaging",
     "compare",
     "dashboard",
+    "devices",
     "errors",
     "kernels",
     "landscape",

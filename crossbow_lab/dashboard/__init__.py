@@ -12,6 +12,7 @@ from crossbow_lab.dashboard.quizzes import quiz as quiz
 from crossbow_lab.dashboard.replays import Replay as Replay
 from crossbow_lab.dashboard.replays import ReplayDashboard as ReplayDashboard
 from crossbow_lab.dashboard.replays import replay as replay
+from crossbow_lab.dashboard.scaling_figures import scaling as scaling
 from crossbow_lab.dashboard.still import Still as Still
 from crossbow_lab.dashboard.still import static as static
 from crossbow_lab.surroundings import is_headless as is_headless
