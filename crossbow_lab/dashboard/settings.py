@@ -239,5 +239,5 @@ def _rate(setting: Setting) -> str:
 
 def _aggregate(setting: Setting) -> str:
     """Say what learners and batch size make together."""
-    of = "k·b" if setting.devices == 1 else f"{setting.devices} devices x {setting.learners} learners x b"
+    of = "k·b" if setting.devices == 1 else f"on {setting.devices} devices"
     return f"aggregate batch {of} = {setting.aggregate_batch}"
