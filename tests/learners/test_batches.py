@@ -244,7 +244,7 @@ def test_check_batch_accepts_a_whole_epoch():
 @pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize("n_devices", [2, 3])
 def test_devices_share_the_stream_and_learners_keep_their_samples(n_devices):
-    """Learner j has the j-th batch of the aggregate one, on device j mod g, through changes of m and b; augmented alike."""
+    """Learner j has the j-th batch of the whole one, on device j mod g, through changes of m and b; augmented alike."""
     data = replace(images(20, 6, 6), augmentation=Augmentation(pad=2, flip=True))
     whole = Batches(data, 3, augment=True, device=CPU, dtype=torch.float32)
     parts = [
