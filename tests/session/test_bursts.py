@@ -11,7 +11,7 @@ from crossbow_lab.session import Accuracy, Session
 from crossbow_lab.session.fetch import Fetch
 
 Make = Callable[..., Session]
-TIMES = ["elapsed_s", "evaluation_s", "samples_per_s"]
+TIMES = ["elapsed_s", "evaluation_s", "samples_per_s", "samples_per_s_per_device"]
 ALGORITHMS = [SMA(), SMA(sync_period=3, local_momentum=0.5), EASGD(sync_period=5), SSGD()]
 ALGORITHMS += [LocalSGD(sync_period=4, local_from_epoch=1.2), PairAveraging()]
 

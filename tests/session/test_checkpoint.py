@@ -18,7 +18,7 @@ from crossbow_lab.errors import CheckpointError, RecipeError
 from crossbow_lab.session import Session
 from crossbow_lab.workloads import Augmentation, load_dataset
 
-TIMES = ["elapsed_s", "evaluation_s", "samples_per_s"]
+TIMES = ["elapsed_s", "evaluation_s", "samples_per_s", "samples_per_s_per_device"]
 
 
 def noisy() -> nn.Module:
