@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 from emulated import Emulator
-from torch import Tensor, nn
+from emulated_training import CPU, assert_same_training, small_images, small_model, trainer_of
+from torch import Tensor
 
 from crossbow_lab.averaging import (
     EAMSGD,
@@ -28,75 +29,12 @@ from crossbow_lab.learners import Batches, Work, admit, make_bank
 from crossbow_lab.learners.graph import OnlyCapturable
 from crossbow_lab.learners.lanes import HostLane
 from crossbow_lab.learners.program import Task, launch_side_by_side, make_learning, run_passes
-from crossbow_lab.learners.resident import ResidentSupply, StreamedSupply, make_supply
-from crossbow_lab.learners.timeline import ALL, Recorder
+from crossbow_lab.learners.resident import ResidentSupply, StreamedSupply
 from crossbow_lab.learners.update import Rule, rehearse, split_update
-from crossbow_lab.session import Recipe, Session, device_iterations
-from crossbow_lab.session.build import Own, build
-from crossbow_lab.session.device_iterations import AT_ONCE, DeviceIterations
+from crossbow_lab.session import Session, device_iterations
+from crossbow_lab.session.device_iterations import AT_ONCE
 from crossbow_lab.session.policies import Cyclic, StepDecay
-from crossbow_lab.session.trainer import Trainer
-from crossbow_lab.workloads import ArraySplit, Augmentation, DataSet, DatasetSplit
-
-CPU = torch.device("cpu")
-N_SAMPLES = 40
-
-
-def small_images(*, is_varied: bool = False) -> DataSet:
-    """Return 40 images of 2 x 6 x 6 bytes in 3 classes, always the same."""
-    generator = torch.Generator().manual_seed(0)
-    return DataSet(
-        name="small images",
-        train=ArraySplit(
-            torch.randint(0, 256, (N_SAMPLES, 2, 6, 6), dtype=torch.uint8, generator=generator),
-            torch.randint(0, 3, (N_SAMPLES,), generator=generator),
-        ),
-        test=None,
-        input_shape=(2, 6, 6),
-        n_classes=3,
-        scale=(1 / 100, 1 / 101),
-        shift=(-1.2, -1.1),
-        augmentation=Augmentation(pad=1, flip=True) if is_varied else None,
-        fingerprint="",
-        is_named=False,
-    )
-
-
-def small_model() -> nn.Module:
-    """Return a model with a convolution, batch norm and dropout, always the same."""
-    with torch.random.fork_rng():
-        torch.manual_seed(3)
-        return nn.Sequential(
-            nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Dropout(0.2), nn.Linear(48, 3)
-        )
-
-
-def trainer_of(data: DataSet, *, on_kernels: bool, **settings: Any) -> Trainer:
-    """Return a trainer, in float64, with our kernels or with torch's own operators."""
-    recipe = Recipe(
-        model=None,
-        dataset=None,
-        **{"learners": 3, "batch_size": 4, "learning_rate": 0.1, "executor": "loop", "dtype": "float64", **settings},
-    )
-    trainer = build(recipe, Own(model=small_model(), dataset=data)).trainer
-    if on_kernels:
-        dtype, augment = getattr(torch, recipe.dtype), data.augmentation is not None
-        supply = make_supply(data, recipe.seed, augment=augment, device=CPU, dtype=dtype, batches=trainer.batches)
-        trainer.iterations = DeviceIterations(trainer.work, supply, trainer.batches, recipe.weight_decay)
-    return trainer
-
-
-def assert_same_training(expected: Trainer, found: Trainer) -> None:
-    """All that two trainers hold must be equal to rounding."""
-    replicas = expected.setting.replicas
-    assert found.progress == expected.progress
-    for name in ("weights", "gradients", "centre", "centre_velocity"):
-        pair = [getattr(trainer.bank, name) for trainer in (found, expected)]
-        if pair[0].dim() == 2:
-            pair = [rows[:replicas] for rows in pair]
-        torch.testing.assert_close(*pair, rtol=1e-11, atol=1e-12, msg=lambda text, of=name: f"{of}: {text}")
-    for name, rows in expected.bank.buffers.items():
-        torch.testing.assert_close(found.bank.buffers[name][:replicas], rows[:replicas], rtol=1e-11, atol=1e-12)
+from crossbow_lab.workloads import DatasetSplit
 
 
 @pytest.mark.parametrize("executor", ["loop", "fused", "streams"])
@@ -405,75 +343,3 @@ def _train_side_by_side(order: int | None) -> bytes:
             if before == sum(lane.done for lane in lanes):
                 slow.try_next()
     return losses.numpy().tobytes() + bank.centre.numpy().tobytes() + bank.weights.numpy().tobytes()
-
-
-@pytest.mark.parametrize("executor", ["fused", "streams"])
-@pytest.mark.parametrize("algorithm", [SMA(), SMA(sync_period=3), EASGD(), LocalSGD(), DiLoCo(sync_period=2)])
-def test_norms_of_gradients_come_with_the_averaging(emulated: Emulator, executor: str, algorithm: Any) -> None:
-    """From the kernel where it measures them, from the bank where it doesn't; the same as on torch's operators."""
-    data = small_images()
-    host = trainer_of(data, on_kernels=False, algorithm=algorithm, weight_decay=0.01)
-    device = trainer_of(data, on_kernels=True, algorithm=algorithm, weight_decay=0.01, executor=executor)
-    for learners in (3, 2):
-        out, total = torch.zeros(learners + 1, dtype=torch.float64), torch.zeros_like(host.bank.centre)
-        for trainer in (host, device):
-            trainer.adjust({"learners": learners})
-            trainer.step()
-        found, expected = (
-            trainer.iterations.gradient_squares(trainer.setting, out=out, total_n=total).clone()
-            for trainer in (device, host)
-        )
-        torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-12)
-
-
-@pytest.mark.parametrize("executor", ["loop", "fused", "streams"])
-@pytest.mark.parametrize(
-    "algorithm", [SMA(), SMA(sync_period=3, local_momentum=0.5), SSGD(), EAMSGD(sync_period=2), DiLoCo(sync_period=3)]
-)
-def test_recorded_iterations_train_the_same_bits(emulated: Emulator, executor: str, algorithm: Any) -> None:
-    """One in three, between bursts of the others."""
-    data = small_images(is_varied=True)
-    plain, recorded = (trainer_of(data, on_kernels=True, algorithm=algorithm, executor=executor) for _ in range(2))
-    recorder = Recorder(3, 1000, CPU)
-    recorded.iterations.record(recorder)
-    recorded.prepare_step(recorded.setting)
-    for most in (1, 8, 20, 2):
-        for trainer in (plain, recorded):
-            end = trainer.progress.iteration + most
-            while trainer.progress.iteration < end:
-                trainer.step(end - trainer.progress.iteration)
-    assert torch.equal(plain.bank.centre, recorded.bank.centre)
-    assert {span.iteration for span in recorder.spans} == set(range(0, 31, 3))
-    recorded.iterations.record(None)
-    recorded.step()
-    assert max(span.iteration for span in recorder.spans) == 30
-
-
-def test_the_tasks_of_streams_are_spans_of_their_lanes(emulated: Emulator) -> None:
-    """Each learner's data, learning and correction on its lane, then the averaging on its own."""
-    trainer = trainer_of(small_images(), on_kernels=True, executor="streams")
-    recorder = Recorder(1, 1000, CPU)
-    trainer.iterations.record(recorder)
-    trainer.step()
-    spans = [(span.kind, span.learner, span.stream) for span in recorder.spans]
-    expected = [(kind, j, f"lane {j}") for j in range(3) for kind in ("data", "learning", "local_synchronisation")]
-    assert spans == [*expected, ("global_synchronisation", ALL, "averaging")]
-    trainer.adjust({"executor": "fused"})
-    trainer.step()
-    spans = [(span.kind, span.learner, span.stream) for span in recorder.spans if span.iteration == 1]
-    assert spans == [(kind, ALL, "device") for kind in ("data", "learning", "synchronisation")]
-
-
-@pytest.mark.parametrize("executor", ["fused", "streams"])
-def test_algorithms_without_a_kernel_synchronise_on_the_timeline_too(emulated: Emulator, executor: str) -> None:
-    """After the passes, on the device's own stream; between synchronisations there is learning only."""
-    trainer = trainer_of(small_images(), on_kernels=True, executor=executor, algorithm=DiLoCo(sync_period=2))
-    recorder = Recorder(1, 1000, CPU)
-    trainer.iterations.record(recorder)
-    for _ in range(2):
-        trainer.step()
-    kinds = [[span.kind for span in recorder.spans if span.iteration == i] for i in (0, 1)]
-    assert set(kinds[0]) == {"data", "learning"}
-    assert set(kinds[1]) == {"data", "learning", "synchronisation"}
-    last = recorder.spans[-1]
-    assert (last.kind, last.learner, last.stream) == ("synchronisation", ALL, "device")
