@@ -108,6 +108,8 @@ def sma_step_with_sum(
     local = checks.local_sgd(learning_rate, local_momentum, weight_decay)
     checks.learners(weights_kn, gradients_kn, local_velocity_kn, local.momentum)
     checks.centre(weights_kn, centre_n=centre_n, total_n=total_n)
+    if centre_velocity_n is not None:
+        checks.centre(weights_kn, centre_velocity_n=centre_velocity_n)
     alpha, momentum = checks.rate("alpha", alpha), checks.fraction("momentum (central)", momentum)
     scratch = scratch_for(weights_kn, scratch)
     columns, n_chunks = scratch.chunk_columns, len(scratch.chunks)

@@ -69,3 +69,12 @@ def test_what_does_not_fit_is_refused() -> None:
         )
     with pytest.raises(ConfigurationError, match="out"):
         sum_differences(bank["w"], bank["z"], out=torch.zeros(N))
+
+
+@pytest.mark.parametrize("velocity", [torch.zeros(N + 1), torch.zeros(1, N), torch.zeros(N, dtype=torch.float64)])
+def test_a_central_velocity_that_does_not_fit_is_refused(velocity: torch.Tensor) -> None:
+    """Before anything is written."""
+    w, z = torch.ones(2, N), torch.zeros(N)
+    with pytest.raises(ConfigurationError, match="centre_velocity_n has shape"):
+        sma_step_with_sum(w, torch.ones(2, N), z, velocity, z.clone(), learning_rate=0.1, alpha=0.2, momentum=0.9)
+    assert w.unique().tolist() == [1.0]
